@@ -1,0 +1,113 @@
+# `make demo` and `make test` need Linux, Python >= 3.11, make and a C compiler; the rest is set up
+# here, in .venv. `make help` lists the targets.
+#
+# Stamps: .venv/stamp-X says that the environment holds the extra X, built from the present sources.
+# Each depends on pyproject.toml and on every C source, and installing an extra includes the base
+# install, so that it refreshes the stamp of the base as well. A change to Python sources rebuilds
+# nothing: the install is editable.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check bench kill soak native native-address native-thread docs fmt clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+C_SOURCES := $(sort $(wildcard src/holdfast/_native/*.c src/holdfast/state/core/*.c))
+C_HEADERS := $(sort $(wildcard src/holdfast/_native/*.h src/holdfast/state/core/*.h))
+INPUTS := pyproject.toml $(C_SOURCES) $(C_HEADERS)
+C_STRICT = -std=c11 -O2 -Wall -Wextra -Wconversion -Wshadow -Werror -DPy_LIMITED_API=0x030B0000 \
+	-isystem $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
+CC ?= cc
+
+# Loops of the longer programs; give them on the command line: make soak MINUTES=60
+MINUTES ?= 10
+SANITIZE ?= address
+# More arguments for pytest: make test ARGS='-k clock -x'
+ARGS ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# ------------------------------------------------------------------------------ the environment
+
+$(VENV)/stamp-venv: tools/prepare
+	@PYTHON='$(PYTHON)' ./tools/prepare $(VENV)
+	@$(PIP) install 'setuptools>=77' wheel
+	@touch $@
+
+# No build isolation: the build then uses the setuptools of .venv and fetches nothing twice.
+$(VENV)/stamp-base: $(VENV)/stamp-venv $(INPUTS)
+	@echo 'holdfast: building into $(VENV)' >&2
+	@$(PIP) install --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/stamp-%: $(VENV)/stamp-venv $(INPUTS)
+	@echo 'holdfast: building into $(VENV), with what "$*" needs' >&2
+	@$(PIP) install --no-build-isolation --editable '.[$*]'
+	@touch $(VENV)/stamp-base $@
+
+# ------------------------------------------------------------------------------------ for users
+
+demo: $(VENV)/stamp-base ## the whole system on this machine, with real data
+	$(BIN)/holdfast demo
+
+# Tests marked `serial` want the machine to themselves and follow the others.
+test: $(VENV)/stamp-test ## every test, in its short form
+	$(BIN)/python -m pytest -q -n 2 -m 'not serial' $(ARGS)
+	$(BIN)/python -m pytest -q -m serial $(ARGS)
+
+# ------------------------------------------------------------------------------- for developers
+
+check: $(VENV)/stamp-check ## format, lint, types, layers, C warnings, documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/structure
+	set -e; for source in $(C_SOURCES); do $(CC) $(C_STRICT) -c -o /dev/null $$source; done
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+fmt: $(VENV)/stamp-check ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/stamp-docs ## the manual, in docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/stamp-bench ## measure beside the peers; JSON and pictures in benchmarks/out
+	$(BIN)/python -m benchmarks.state
+
+kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a commit
+	$(BIN)/python -m pytest tests/kill --full --timeout=3600 $(ARGS)
+
+soak: $(VENV)/stamp-test ## long random runs: MINUTES=n
+	$(BIN)/python -m pytest tests/soak --minutes=$(MINUTES) --timeout=0 $(ARGS)
+
+native: native-$(SANITIZE) ## the C core under a sanitizer: SANITIZE=address or thread
+
+# The sanitizer's runtime must be the first library of the process, and CPython's own allocator
+# would hide overruns from it. CPython keeps what it made until exit, hence detect_leaks=0.
+native-address: $(VENV)/stamp-test
+	rm -rf build/address && mkdir -p build/address
+	cp -r src build/address/src
+	set -e; include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	core=build/address/src/holdfast/state/core; native=build/address/src/holdfast/_native; \
+	flags="-std=c11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=undefined -DPy_LIMITED_API=0x030B0000 -fPIC -shared"; \
+	$(CC) $$flags -isystem $$include -o $$core/native.abi3.so $$core/*.c; \
+	$(CC) $$flags -isystem $$include -o $$native/kernel.abi3.so $$native/*.c
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=build/address/src \
+	$(BIN)/python -m pytest -q -p no:cacheprovider --timeout=600 tests/unit $(ARGS)
+
+native-thread:
+	mkdir -p build/thread
+	$(CC) -std=c11 -O1 -g -pthread -fsanitize=thread -Isrc/holdfast/state/core -o build/thread/stress \
+		tests/native/stress.c src/holdfast/state/core/protocol.c
+	TSAN_OPTIONS=halt_on_error=1 build/thread/stress
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks -name '*.so' -o -name '__pycache__' -o -name '*.egg-info' 2>/dev/null \
+		| xargs rm -rf
