@@ -99,7 +99,7 @@ class HoldfastError(Exception):
     """
 
     code: ClassVar[str] = "error"
-    error_number: ClassVar[int | None] = None  # what `errno` says where OSError is a parent
+    error_number: ClassVar[int | None] = None  # `errno`, in the classes that are OSErrors too
 
     what: str
     on: str | None
@@ -112,9 +112,10 @@ class HoldfastError(Exception):
         self.what = what
         self.on = on
         self.hint = hint
-        if isinstance(self, OSError):
-            self.errno = self.error_number
-            self.strerror = what
+        if self.error_number is not None:
+            system: Any = self  # OSError is a parent of some classes of the tree, not of this one
+            system.errno = self.error_number
+            system.strerror = what
 
     def __str__(self) -> str:
         text = self.what if self.on is None else f"{self.what}: {self.on}"
@@ -124,9 +125,9 @@ class HoldfastError(Exception):
         # The default would call the class with `args`, which loses every keyword. Errors cross
         # process boundaries (multiprocessing, concurrent.futures), so all of them are kept.
         attributes = dict(self.__dict__)
-        if isinstance(self, OSError):
-            attributes["errno"] = self.errno
-            attributes["strerror"] = self.strerror
+        if self.error_number is not None:
+            attributes["errno"] = self.error_number
+            attributes["strerror"] = self.what
         return _restore, (type(self), self.args), attributes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import errno
 import pickle
@@ -52,13 +53,13 @@ def test_the_tree_in_the_docstring_names_every_class_below_its_parent() -> None:
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
-        if found := re.match(r"    ([│├└─ ]*)(\w+)(?: \((\w+)\))?(?:  |$)", line):
+        if found := re.match(r"    ([│├└─ ]*)(\w+)(?: \((\w+)\))?(?: |$)", line):
             depth = len(found[1]) // 4
             path[depth:] = [found[2]]
             drawn[found[2]] = path[depth - 1] if depth else "Exception"
             if found[3]:
-                builtin_or_ours = getattr(errors, found[3], None) or __builtins__[found[3]]  # type: ignore[index]
-                assert issubclass(getattr(errors, found[2]), builtin_or_ours)
+                other = getattr(errors, found[3], None) or getattr(builtins, found[3])
+                assert issubclass(getattr(errors, found[2]), other)
     assert sorted(drawn) == sorted(errors.__all__)
     for name, parent in drawn.items():
         assert getattr(errors, name).__bases__[0].__name__ == parent
