@@ -53,7 +53,10 @@ def test_unknown_clocks_and_flags_carry_their_errno() -> None:
         assert caught.value.errno == errno.EINVAL
 
 
-@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+KINDS: list[Callable[[str], str | bytes | Path]] = [str, os.fsencode, Path]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_watch_reports_a_modification(
     tmp_path: Path, kind: Callable[[str], str | bytes | Path], watch_fd: int
 ) -> None:
