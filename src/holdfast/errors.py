@@ -10,6 +10,7 @@ to do next. A class that also has a built-in parent may be caught by that parent
     ├── NotPermitted (PermissionError)      access was refused; nothing was done
     ├── Closed                              this object was closed; nothing was done
     ├── Unavailable                         what we need cannot be reached now; it may come back
+    │   └── NotFound (FileNotFoundError)    there is none of that name; nothing was done
     ├── Unsupported                         this machine or build cannot do it; retrying is no use
     ├── OutOfSpace (OSError)                no room left; nothing was changed
     ├── StateError
@@ -74,6 +75,7 @@ __all__ = [
     "MalformedPacket",
     "MembershipError",
     "NotConnected",
+    "NotFound",
     "NotPermitted",
     "NotUndead",
     "OutOfSpace",
@@ -177,6 +179,13 @@ class Unavailable(HoldfastError):
     ) -> None:
         super().__init__(what, on=on, hint=hint)
         self.tried = tried
+
+
+class NotFound(Unavailable, FileNotFoundError):
+    """There is none of that name now. Nothing was done; somebody may make one."""
+
+    code = "not_found"
+    error_number = errno.ENOENT
 
 
 class Unsupported(HoldfastError):

@@ -1,0 +1,578 @@
+/* Handle: one subscription, seen from Python.  The base class of holdfast.state.State.
+ *
+ * The quick path of a read is: is anything out of the ordinary (`attention`)? look, copy, look again.
+ * Out of the ordinary are a handle that is closed, one that a fork has copied, and one whose file
+ * descriptor somebody waits on.
+ */
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATIENCE 64 /* attempts before a reader that is always overtaken sleeps */
+
+int64_t hf_now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now); /* in the vDSO: no system call */
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+const char *hf_reason(enum hf_result result) {
+    switch (result) {
+    case HF_CONFLICT:
+        return "conflict";
+    case HF_BUSY:
+        return "busy";
+    case HF_NO_SPACE:
+        return "out_of_space";
+    case HF_IS_DELETED:
+        return "deleted";
+    case HF_DAMAGED:
+        return "damaged";
+    default:
+        return "unknown";
+    }
+}
+
+PyObject *hf_handle_failed(struct handle *self, const char *reason, uint64_t started,
+                           uint64_t current) {
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "_failed", "sKK", reason,
+                                           (unsigned long long)started,
+                                           (unsigned long long)current);
+    if (result != NULL) {
+        Py_DECREF(result);
+        PyErr_Format(PyExc_SystemError, "_failed(%s) did not raise", reason);
+    }
+    return NULL;
+}
+
+static void settle_attention(struct handle *self) {
+    self->attention = self->status != ATTACHED || self->timer_fd >= 0;
+}
+
+/* Nothing that happened up to now shall make the file descriptor readable any more; what happens
+ * from now on shall.  Drain first, then ask to be rung: the look that follows sees all that is older. */
+static void quiet(struct handle *self) {
+    char events[4096];
+    while (self->inotify_fd >= 0 && read(self->inotify_fd, events, sizeof events) > 0) {
+    }
+    uint64_t expirations;
+    if (read(self->timer_fd, &expirations, sizeof expirations) < 0 && errno != EAGAIN) {
+        return; /* closed under us by close(): the look that follows says so */
+    }
+    hf_want(&self->region);
+}
+
+static bool be_attached(struct handle *self) {
+    if (self->status == FORKED) {
+        PyObject *result = PyObject_CallMethod((PyObject *)self, "_reattach", NULL);
+        if (result == NULL) {
+            return false;
+        }
+        Py_DECREF(result);
+    }
+    if (self->status != ATTACHED) {
+        hf_handle_failed(self, "closed", 0, 0);
+        return false;
+    }
+    return true;
+}
+
+bool hf_handle_ready(struct handle *self) {
+    if (!self->attention) {
+        return true;
+    }
+    if (!be_attached(self)) {
+        return false;
+    }
+    if (self->timer_fd >= 0) {
+        quiet(self);
+    }
+    return true;
+}
+
+bool hf_handle_overtaken(struct handle *self, unsigned attempt) {
+    self->overtaken++;
+    if (attempt % PATIENCE != PATIENCE - 1) {
+        return true;
+    }
+    struct timespec while_ = {.tv_nsec = 1000000};
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&while_, NULL);
+    Py_END_ALLOW_THREADS
+    return PyErr_CheckSignals() == 0;
+}
+
+bool hf_handle_look(struct handle *self, struct hf_look *look) {
+    for (unsigned attempt = 0;; attempt++) {
+        enum hf_result result = hf_look(&self->region, look);
+        if (result == HF_OK) {
+            return true;
+        }
+        if (result != HF_AGAIN) {
+            hf_handle_failed(self, hf_reason(result), 0, 0);
+            return false;
+        }
+        /* hf_look has made 64 attempts of its own */
+        if (!hf_handle_overtaken(self, PATIENCE - 1)) {
+            return false;
+        }
+    }
+}
+
+/* -- reading -------------------------------------------------------------------------------------- */
+
+/* One consistent snapshot as bytes, and in *look what it is of. */
+static PyObject *sample(struct handle *self, struct hf_look *look) {
+    PyObject *bytes = NULL;
+    uint32_t size = 0;
+    for (unsigned attempt = 0;; attempt++) {
+        if (!hf_handle_look(self, look)) {
+            break;
+        }
+        if (bytes == NULL || look->size != size) {
+            Py_XDECREF(bytes);
+            size = look->size;
+            bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+            if (bytes == NULL) {
+                break;
+            }
+        }
+        if (hf_copy(&self->region, look, PyBytes_AsString(bytes), 0, size)) {
+            self->seen = look->version;
+            return bytes;
+        }
+        if (!hf_handle_overtaken(self, attempt)) {
+            break;
+        }
+    }
+    Py_XDECREF(bytes);
+    return NULL;
+}
+
+static PyObject *handle_read(PyObject *object, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names) {
+    struct handle *self = (struct handle *)object;
+    PyObject *fallback = Py_None;
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_Size(names);
+    if (count + named == 1) {
+        fallback = args[0];
+    }
+    if (count + named > 1 ||
+        (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "default"))) {
+        PyErr_SetString(PyExc_TypeError, "read() takes at most one argument, 'default'");
+        return NULL;
+    }
+    if (!hf_handle_ready(self)) {
+        return NULL;
+    }
+    struct hf_look look;
+    PyObject *bytes = sample(self, &look);
+    if (bytes != NULL && fallback != Py_None && !(look.flags & HF_WRITTEN)) {
+        Py_DECREF(bytes);
+        Py_INCREF(fallback);
+        return fallback;
+    }
+    return bytes;
+}
+
+static PyObject *handle_readinto(PyObject *object, PyObject *argument) {
+    struct handle *self = (struct handle *)object;
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(argument, &buffer, PyBUF_WRITABLE) < 0) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    struct hf_look look;
+    for (unsigned attempt = 0;; attempt++) {
+        if ((attempt == 0 && !hf_handle_ready(self)) || !hf_handle_look(self, &look)) {
+            break;
+        }
+        if (buffer.len < (Py_ssize_t)look.size) {
+            hf_handle_failed(self, "short_buffer", (uint64_t)buffer.len, look.size);
+            break;
+        }
+        if (hf_copy(&self->region, &look, buffer.buf, 0, look.size)) {
+            self->seen = look.version;
+            result = PyLong_FromUnsignedLong(look.size);
+            break;
+        }
+        if (!hf_handle_overtaken(self, attempt)) {
+            break;
+        }
+    }
+    PyBuffer_Release(&buffer);
+    return result;
+}
+
+static PyObject *handle_sample(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    struct hf_look look;
+    PyObject *bytes = hf_handle_ready(self) ? sample(self, &look) : NULL;
+    if (bytes == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue("NKLiO", bytes, (unsigned long long)look.version, (long long)look.time_ns,
+                         (int)look.pid, look.flags & HF_WRITTEN ? Py_True : Py_False);
+}
+
+static PyObject *handle_look(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    struct hf_look look;
+    if ((self->attention && !be_attached(self)) || !hf_handle_look(self, &look)) {
+        return NULL;
+    }
+    return Py_BuildValue("IKLiO", look.size, (unsigned long long)look.version,
+                         (long long)look.time_ns, (int)look.pid,
+                         look.flags & HF_WRITTEN ? Py_True : Py_False);
+}
+
+static PyObject *handle_changed(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    struct hf_look look;
+    if ((self->attention && !be_attached(self)) || !hf_handle_look(self, &look)) {
+        return NULL;
+    }
+    if (look.version == self->seen && self->timer_fd >= 0) {
+        /* Whatever made the descriptor readable was no change.  If one comes between the two looks,
+         * its bell may have been silenced: say it again by the timer. */
+        quiet(self);
+        if (!hf_handle_look(self, &look)) {
+            return NULL;
+        }
+        if (look.version != self->seen && self->inotify_fd >= 0) {
+            struct itimerspec at_once = {.it_value = {.tv_nsec = 1}};
+            timerfd_settime(self->timer_fd, 0, &at_once, NULL);
+        }
+    }
+    return PyBool_FromLong(look.version != self->seen);
+}
+
+/* -- changing ------------------------------------------------------------------------------------- */
+
+/* A change of size is a commit like any other, made from the newest version: it can be overtaken and
+ * then tries again.  K23: it does not count as writing.  K25: what was written never shrinks. */
+static PyObject *handle_resize(PyObject *object, PyObject *argument) {
+    struct handle *self = (struct handle *)object;
+    unsigned long size = PyLong_AsUnsignedLong(argument);
+    if (size == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    uint32_t page_size = self->attention && !be_attached(self)
+                             ? 0
+                             : self->region.header->constants.page_size;
+    if (page_size == 0) {
+        return NULL;
+    }
+    if (!self->writable) {
+        return hf_handle_failed(self, "read_only", 0, 0);
+    }
+    if (size < 1 || size > page_size) {
+        return hf_handle_failed(self, "bad_size", size, page_size);
+    }
+    uint8_t *data = PyMem_Malloc(page_size);
+    if (data == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *done = NULL;
+    for (unsigned attempt = 0;; attempt++) {
+        struct hf_look look;
+        if (!hf_handle_look(self, &look)) {
+            break;
+        }
+        if (look.size == size) {
+            done = PyLong_FromUnsignedLongLong(look.version);
+            break;
+        }
+        if ((look.flags & HF_WRITTEN) && size < look.size) {
+            hf_handle_failed(self, "shrinks", size, look.size);
+            break;
+        }
+        memset(data, 0, page_size);
+        uint32_t kept = look.size < size ? look.size : (uint32_t)size;
+        if (hf_copy(&self->region, &look, data, 0, kept)) {
+            struct hf_commit commit = {
+                .started = look.version,
+                .data = data,
+                .size = (uint32_t)size,
+                .flags = look.flags & HF_WRITTEN,
+                .time_ns = hf_now_ns(),
+            };
+            uint64_t version;
+            enum hf_result result = hf_publish(&self->region, &commit, &version);
+            if (result == HF_OK) {
+                done = PyLong_FromUnsignedLongLong(version);
+                break;
+            }
+            if (result != HF_CONFLICT) {
+                hf_handle_failed(self, hf_reason(result), look.version, version);
+                break;
+            }
+        }
+        if (!hf_handle_overtaken(self, attempt)) {
+            break;
+        }
+    }
+    PyMem_Free(data);
+    return done;
+}
+
+static PyObject *handle_mark_deleted(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    if (self->attention && !be_attached(self)) {
+        return NULL;
+    }
+    if (!self->writable) {
+        return hf_handle_failed(self, "read_only", 0, 0);
+    }
+    enum hf_result result = hf_delete(&self->region);
+    if (result != HF_OK) {
+        return hf_handle_failed(self, hf_reason(result), 0, 0);
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- attaching and letting go ----------------------------------------------------------------------- */
+
+static void replace(struct mapping **place, PyObject *value) {
+    struct mapping *old = *place;
+    if (value == Py_None) {
+        *place = NULL;
+    } else {
+        Py_INCREF(value);
+        *place = (struct mapping *)value;
+    }
+    Py_XDECREF((PyObject *)old);
+}
+
+static PyObject *handle_attach(PyObject *object, PyTypeObject *defining_class,
+                               PyObject *const *args, Py_ssize_t count, PyObject *names) {
+    struct handle *self = (struct handle *)object;
+    struct module *module = PyType_GetModuleState(defining_class);
+    if (count != 6 || names != NULL || module == NULL) {
+        PyErr_SetString(PyExc_TypeError, "_attach() takes 6 positional arguments");
+        return NULL;
+    }
+    for (int i = 1; i <= 3; i++) {
+        if (!(i > 1 && args[i] == Py_None) && Py_TYPE(args[i]) != module->mapping_type) {
+            PyErr_SetString(PyExc_TypeError, "_attach(): a Mapping is required");
+            return NULL;
+        }
+    }
+    long fd = PyLong_AsLong(args[0]);
+    int writable = PyObject_IsTrue(args[4]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!PyType_Check(args[5])) {
+        PyErr_SetString(PyExc_TypeError, "_attach(): a class is required");
+        return NULL;
+    }
+    replace(&self->mapping, args[1]);
+    replace(&self->bell, args[2]);
+    replace(&self->table, args[3]);
+    Py_INCREF(args[5]);
+    Py_XDECREF((PyObject *)self->transaction_class);
+    self->transaction_class = (PyTypeObject *)args[5];
+    self->module = module;
+    self->writable = writable == 1;
+    self->region = (struct hf_region){
+        .header = (struct hf_header *)self->mapping->base,
+        .table = self->table == NULL ? NULL : (struct hf_descriptor *)self->table->base,
+        .bell = self->bell == NULL ? NULL : (struct hf_bell *)self->bell->base,
+        .length = (uint32_t)self->mapping->length,
+        .fd = (int)fd,
+        .pid = (int32_t)getpid(),
+    };
+    self->inotify_fd = self->timer_fd = -1;
+    self->status = ATTACHED;
+    settle_attention(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_detach(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    self->status = DETACHED;
+    self->inotify_fd = self->timer_fd = -1;
+    settle_attention(self);
+    if (self->active == 0) {
+        replace(&self->mapping, Py_None);
+        replace(&self->bell, Py_None);
+        replace(&self->table, Py_None);
+    }
+    return PyBool_FromLong(self->active == 0);
+}
+
+static PyObject *handle_forked(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    if (self->status == ATTACHED) {
+        self->status = FORKED;
+    }
+    self->inotify_fd = self->timer_fd = -1;
+    settle_attention(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_watched(PyObject *object, PyObject *args) {
+    struct handle *self = (struct handle *)object;
+    int inotify_fd;
+    int timer_fd;
+    if (!PyArg_ParseTuple(args, "ii", &inotify_fd, &timer_fd)) {
+        return NULL;
+    }
+    self->inotify_fd = inotify_fd;
+    self->timer_fd = timer_fd;
+    settle_attention(self);
+    hf_want(&self->region);
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_audit(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    enum hf_result result = hf_audit(&self->region);
+    if (result == HF_OK) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(hf_reason(result));
+}
+
+static PyObject *handle_enlist(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    if (!self->writable) {
+        PyErr_SetString(PyExc_ValueError, "readers have no number");
+        return NULL;
+    }
+    /* relaxed: only the number matters, and that no two get the same */
+    uint64_t number = atomic_fetch_add_explicit(&self->region.header->next_subscriber, 1,
+                                                memory_order_relaxed);
+    self->region.number = number;
+    return PyLong_FromUnsignedLongLong(number);
+}
+
+static PyObject *handle_counters(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    unsigned owned = 0;
+    for (unsigned i = 0; self->mapping != NULL && i < HF_SLOTS; i++) {
+        /* relaxed: a figure for people */
+        owned += 0 != atomic_load_explicit(&self->region.header->owner[i], memory_order_relaxed);
+    }
+    return Py_BuildValue("KKKI", (unsigned long long)self->commits,
+                         (unsigned long long)self->conflicts, (unsigned long long)self->overtaken,
+                         owned);
+}
+
+/* -- properties --------------------------------------------------------------------------------------- */
+
+enum fact { FACT_VERSION, FACT_SIZE, FACT_WRITTEN };
+
+static PyObject *handle_fact(PyObject *object, void *closure) {
+    struct handle *self = (struct handle *)object;
+    struct hf_look look;
+    if ((self->attention && !be_attached(self)) || !hf_handle_look(self, &look)) {
+        return NULL;
+    }
+    switch ((enum fact)(intptr_t)closure) {
+    case FACT_VERSION:
+        return PyLong_FromUnsignedLongLong(look.version);
+    case FACT_SIZE:
+        return PyLong_FromUnsignedLong(look.size);
+    default:
+        return PyBool_FromLong(look.flags & HF_WRITTEN);
+    }
+}
+
+static PyObject *handle_closed(PyObject *object, void *Py_UNUSED(closure)) {
+    return PyBool_FromLong(((struct handle *)object)->status == DETACHED);
+}
+
+static void handle_dealloc(PyObject *object) {
+    struct handle *self = (struct handle *)object;
+    Py_XDECREF((PyObject *)self->spare);
+    Py_XDECREF((PyObject *)self->mapping);
+    Py_XDECREF((PyObject *)self->bell);
+    Py_XDECREF((PyObject *)self->table);
+    Py_XDECREF((PyObject *)self->transaction_class);
+    hf_free(object);
+}
+
+int hf_handle_transaction_ended(struct handle *self) {
+    self->active--;
+    if (self->active == 0 && self->status == DETACHED) {
+        PyObject *result = PyObject_CallMethod((PyObject *)self, "_let_go", NULL);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+#define METHOD(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef handle_methods[] = {
+    {"read", METHOD(handle_read), METH_FASTCALL | METH_KEYWORDS,
+     "read(default=None)\n--\n\n"
+     "The newest version as bytes: one consistent snapshot, without a lock or a system call.\n\n"
+     "A state that nobody has written reads as zeros, or as `default` where one is given (K34).\n"
+     "Raises Closed, Deleted, Damaged."},
+    {"readinto", handle_readinto, METH_O,
+     "readinto(buffer)\n--\n\n"
+     "Copy the newest version into a writable buffer of at least `size` bytes; the number copied.\n\n"
+     "Raises InvalidArgument if the buffer is too short, Closed, Deleted, Damaged."},
+    {"view", hf_handle_view, METH_NOARGS,
+     "view()\n--\n\n"
+     "A View into shared memory, without a copy: use it, then ask its check() (K37)."},
+    {"changed", handle_changed, METH_NOARGS,
+     "changed()\n--\n\n"
+     "Whether a version newer than the last that this handle has shown is published (K54).\n\n"
+     "No system call, unless fileno() or wait() was used on this handle."},
+    {"transaction", hf_handle_transaction, METH_NOARGS,
+     "transaction()\n--\n\n"
+     "Start a Transaction on a private copy of the newest version (K39).  Never waits for anybody.\n\n"
+     "As a context manager it commits at the end, and aborts if the body raises.  On a read-only\n"
+     "handle it is a frozen view (K40)."},
+    {"_sample", handle_sample, METH_NOARGS, "(data, version, time_ns, pid, written) of one moment."},
+    {"_look", handle_look, METH_NOARGS,
+     "(size, version, time_ns, pid, written) of one moment; nothing counts as shown by it."},
+    {"_resize", handle_resize, METH_O, "Commit a change of size; the version that has it."},
+    {"_mark_deleted", handle_mark_deleted, METH_NOARGS, "Set the deleted bit and wake watchers."},
+    {"_attach", METHOD(handle_attach), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "_attach(fd, mapping, bell, table, writable, transaction_class)"},
+    {"_detach", handle_detach, METH_NOARGS,
+     "Refuse further use; True if nothing is under way any more and the files may be closed."},
+    {"_forked", handle_forked, METH_NOARGS, "This process is a fork's child: subscribe before use."},
+    {"_watched", handle_watched, METH_VARARGS, "_watched(inotify_fd, timer_fd): -1 for none."},
+    {"_audit", handle_audit, METH_NOARGS, "None for a sound file, else what is wrong."},
+    {"_enlist", handle_enlist, METH_NOARGS, "Take the next subscriber number."},
+    {"_counters", handle_counters, METH_NOARGS, "(commits, conflicts, overtaken, slots owned)"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef handle_properties[] = {
+    {"version", handle_fact, NULL,
+     "Number of the newest version, 0 before the first commit.  Looking at it shows nothing.",
+     (void *)FACT_VERSION},
+    {"size", handle_fact, NULL, "Size of the newest version in bytes.", (void *)FACT_SIZE},
+    {"written", handle_fact, NULL, "Whether anybody has ever committed data (K24).",
+     (void *)FACT_WRITTEN},
+    {"closed", handle_closed, NULL, "Whether this handle was closed.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, "One subscription to one state; see holdfast.state.State."},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_getset, handle_properties},
+    {0, NULL},
+};
+
+PyType_Spec hf_handle_spec = {
+    .name = "holdfast.state.core.native.Handle",
+    .basicsize = sizeof(struct handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = handle_slots,
+};

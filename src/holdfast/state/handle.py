@@ -1,0 +1,468 @@
+"""What a subscriber holds: `State`.
+
+`State` is the Python half of one object; the C half (`core.native.Handle`) does the reading and the
+committing, and calls back here for what is rare: errors in words, the files, the descriptor to wait
+on, and what a fork means.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+
+from holdfast.errors import Busy, Deleted, HoldfastError, InvalidArgument
+from holdfast.state import files
+from holdfast.state.core import native
+from holdfast.state.failures import failure
+from holdfast.state.transaction import Transaction, transact
+from holdfast.state.values import Permission, Snapshot, StateInfo, check_size, seconds
+from holdfast.state.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from types import TracebackType
+
+    from holdfast.state.namespace import Namespace
+    from holdfast.state.typed import Codec
+
+__all__ = ["State"]
+
+_R = TypeVar("_R")
+
+
+class State(native.Handle):
+    """A subscription to a state: made by `subscribe` or `Namespace.subscribe`.
+
+    Handles are cheap (one descriptor, one mapping), and each is its own subscriber: two of one state
+    in one process see each other as others. Any thread may use any handle. After a fork the child's
+    copy subscribes by itself when it is first used. A handle can be sent to another process by
+    `multiprocessing`: it arrives as a subscription of its own.
+
+    As a context manager it unsubscribes at the end; so does its disappearance.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_codec",
+        "_facts",
+        "_fd",
+        "_mapping",
+        "_namespace",
+        "_number",
+        "_path",
+        "_permissions",
+        "_type",
+        "_watch",
+        "name",
+    )
+
+    name: str
+
+    @classmethod
+    def _subscribed(
+        cls,
+        namespace: Namespace,
+        name: str,
+        permissions: Permission,
+        fd: int,
+        facts: files.Facts,
+        codec: tuple[Any, Codec | None],
+    ) -> Self:
+        """Take over the descriptor of a sound file; the namespace's lock is held."""
+        self = cls()
+        self.name = name
+        self._namespace = namespace
+        self._permissions = permissions
+        self._path = f"{namespace.path}/{name}{files.STATE_SUFFIX}"
+        self._type, self._codec = codec
+        self._facts = facts
+        self._fd = fd
+        self._watch: Watch | None = None
+        writable = Permission.WRITE in permissions
+        self._mapping = native.Mapping(fd, facts.mapping_length, writable)
+        self._enter(fd)
+        with _attached_lock:
+            _attached.add(self)
+        return self
+
+    def _enter(self, fd: int) -> None:
+        writable = Permission.WRITE in self._permissions
+        bell = self._namespace.bell(self.name)
+        self._attach(fd, self._mapping, bell, None, writable, Transaction)
+        problem = self._audit()
+        if problem is not None:
+            self._detach()
+            self._failed(problem, 0, 0)
+        self._number = self._enlist() if writable else 0
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._number:
+            files.announce_writer(self._fd, self._number)
+        else:
+            files.announce_reader(self._fd)
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def permissions(self) -> str:
+        """ "r" or "rw"."""
+        return str(self._permissions)
+
+    @property
+    def incarnation(self) -> str:
+        """Which state of that name: 32 hexadecimal digits, new whenever the state is made anew."""
+        return self._facts.incarnation
+
+    @property
+    def path(self) -> str:
+        """The state's file in the namespace's directory."""
+        return self._path
+
+    @property
+    def persistent(self) -> bool:
+        """Whether a file of the user's keeps the contents."""
+        return False
+
+    @property
+    def codec(self) -> Codec:
+        """How values are laid into the bytes.
+
+        Raises:
+            InvalidArgument: The state was subscribed without a type.
+        """
+        if self._codec is None:
+            raise InvalidArgument(
+                "this handle has no type", on=self.name, hint="subscribe(name, …, type=…)"
+            )
+        return self._codec
+
+    @property
+    def value(self) -> Any:
+        """The newest version as a value of the type given at subscription; None if unwritten.
+
+        Raises:
+            InvalidArgument: No type was given.
+            Damaged: The bytes are not a value of it.
+        """
+        codec = self.codec
+        data, _, _, _, written = self._sample()
+        return codec.decode(data) if written else None
+
+    def snapshot(self) -> Snapshot:
+        """The newest version with its number, time and author, all of one moment.
+
+        Raises:
+            Closed, Deleted, Damaged: There is nothing to be read.
+        """
+        data, version, time_ns, pid, _ = self._sample()
+        return Snapshot(data, version, self._facts.incarnation, time_ns, pid)
+
+    def info(self) -> StateInfo:
+        """What is known of the state and of this handle.
+
+        Raises:
+            Closed, Deleted, Damaged: As for a read. Nothing counts as shown by it.
+        """
+        size, version, time_ns, pid, written = self._look()
+        commits, conflicts, overtaken, filling = self._counters()
+        return StateInfo(
+            name=self.name,
+            path=self._path,
+            permissions=self.permissions,
+            size=size,
+            version=version,
+            written=written,
+            incarnation=self._facts.incarnation,
+            retained=self._facts.retained,
+            persistent=None,
+            created_ns=self._facts.created_ns,
+            time_ns=time_ns,
+            pid=pid,
+            watch=None if self._watch is None else self._watch.method,
+            others=files.anybody_else(self._fd),
+            commits=commits,
+            conflicts=conflicts,
+            overtaken=overtaken,
+            slots_filling=filling,
+            memory_bytes=self._namespace.memory(self.name),
+        )
+
+    # -- changing it --------------------------------------------------------------------------------
+
+    def transact(
+        self,
+        fn: Callable[[Transaction], _R],
+        *,
+        attempts: int | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> _R:
+        """Call ``fn(txn)``, commit, and on a conflict begin again; what `fn` returned.
+
+        `fn` may run several times, so it should have no effect but on `txn`. Whatever it raises
+        ends the matter: nothing is written, nothing is tried again (K50). Raise `Abort` to give up.
+
+        Args:
+            fn: Changes ``txn.data`` or ``txn.value``.
+            attempts: How many at most; None for no limit.
+            timeout: Seconds after which no new attempt is begun; None for ever.
+
+        Raises:
+            Conflict: The attempts or the time ran out; `Conflict.attempts` says how many were made.
+            Busy: The same, and at the last one every slot was being filled by others.
+        """
+        return transact(self._start, fn, attempts=attempts, timeout_s=seconds(timeout, "timeout"))
+
+    def _start(self) -> Transaction:
+        if Permission.WRITE not in self._permissions:
+            self.refuse("read_only")
+        txn = self.transaction()
+        assert isinstance(txn, Transaction)
+        return txn
+
+    def set_size(self, size: int) -> None:
+        """Change how many bytes the state holds.
+
+        It is a commit: the version rises, watchers wake, open transactions conflict. As long as
+        nobody has written, any size from 1 to one page will do; afterwards it can only grow, and
+        the new bytes are zeros (K23 to K25).
+
+        Raises:
+            InvalidArgument: Out of range, or smaller than what was written; nothing was changed.
+            NotPermitted: This handle is read-only.
+            OutOfSpace: The file system has no room.
+        """
+        self._resize(check_size(size))
+
+    def delete(self, *, keep_file: bool = False) -> None:
+        """Delete the state for everybody; a later `subscribe` makes a new one.
+
+        This handle, and others of this process, raise `Deleted` from now on.
+
+        Args:
+            keep_file: Leave the user's file of a persistent state where it is.
+
+        Raises:
+            Busy: Another process is subscribed; nothing was changed (K31).
+            NotPermitted: This handle is read-only.
+        """
+        del keep_file  # no state is persistent yet
+        if Permission.WRITE not in self._permissions:
+            self.refuse("read_only")
+        with self._namespace.locked():
+            # Our own subscriptions do not count, in whatever handle, so they step aside for the
+            # question. Nobody can come or go meanwhile: that needs the lock.
+            ours = [s for s in attached() if s._facts.identity == self._facts.identity]
+            for state in ours:
+                files.withdraw(state._fd)
+            if self._fd >= 0 and files.anybody_else(self._fd):
+                for state in ours:
+                    state._announce()
+                raise Busy(
+                    "another process is subscribed",
+                    on=self.name,
+                    hint=f"see who: fuser -v {self._path}",
+                )
+            self._mark_deleted()
+            self._namespace.remove(self.name, self._facts.identity)
+
+    # -- waiting for changes --------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when there is a version that this handle has not shown.
+
+        For select, poll, epoll and event loops: it stays readable until this handle looks (reads,
+        views, takes a snapshot or starts a transaction). It may become readable for no reason, it
+        merges many changes into one notice, and no change is ever lost: not even if its author is
+        killed before it could wake anybody. It becomes readable on deletion, too. Looking costs a
+        few system calls on a handle that has a descriptor: use another handle for reading at will.
+
+        Raises:
+            Closed: The handle was closed.
+        """
+        if self._watch is None:
+            self.changed()  # closed, or a fork's child? It says so, or subscribes.
+            bell = self._namespace.bell(self.name) is not None
+            self._watch = Watch(self, self._fd, bell=bell)
+            with contextlib.suppress(Deleted):
+                if not self.changed():
+                    return self._watch.fileno()
+            self._watch.fire()
+        return self._watch.fileno()
+
+    def wait(self, timeout: float | timedelta | None = None) -> bool:
+        """Wait until there is a version that this handle has not shown.
+
+        Args:
+            timeout: Seconds to wait at most; None for ever, 0 not at all.
+
+        Returns:
+            Whether there is one.
+
+        Raises:
+            Deleted: The state was deleted, before or meanwhile.
+            Closed: The handle was closed, before or meanwhile.
+        """
+        limit = seconds(timeout, "timeout")
+        if self.changed():
+            return True
+        if limit == 0:
+            return False
+        deadline = None if limit is None else _boottime() + limit
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        while True:
+            remaining = None if deadline is None else max(0.0, deadline - _boottime())
+            # Rounded up: not to return a moment before the time asked for.
+            poll.poll(None if remaining is None else int(-(-remaining * 1000 // 1)))
+            if self.changed():
+                return True
+            if remaining == 0:
+                return False
+
+    # -- ending -----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Unsubscribe. The last one to do so takes a state that is not retained with it.
+
+        Transactions under way go on and may still commit; the subscription ends with them.
+        Closing twice is harmless.
+        """
+        if not self.closed:
+            with _attached_lock:
+                _attached.discard(self)
+            self._unwatch()
+            if self._detach():
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing uses the files any more: end the subscription."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
+            self._detach()
+            self._namespace.unsubscribe(self.name, fd, self._facts)
+        finally:
+            os.close(fd)
+
+    def _unwatch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(HoldfastError, OSError, AttributeError):
+            self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _subscribe_again, (
+            type(self._namespace),
+            self._namespace.settings(),
+            self.name,
+            self.permissions,
+            self._type,
+        )
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<State {self.name!r} closed>"
+        try:
+            return f"<State {self.name!r} {self.permissions} version={self.version}>"
+        except HoldfastError as error:
+            return f"<State {self.name!r} {self.permissions} {error.code}>"
+
+    # -- a fork's child ---------------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """Let go of the parent's files, so that its end is seen by others while we live."""
+        self._unwatch()
+        self._mapping.forget()
+        self._forked()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _reattach(self) -> None:
+        """First use in a fork's child: subscribe to the same state, as ourselves."""
+        with _reattach_lock, self._namespace.locked():
+            if self._fd >= 0:
+                return  # another thread was first
+            writable = Permission.WRITE in self._permissions
+            opened = self._namespace.open_state(self.name, writable=writable)
+            if opened is None or opened[1].identity != self._facts.identity:
+                if opened is not None:
+                    os.close(opened[0])
+                self._failed("deleted", 0, 0)
+            self._fd = opened[0]
+            self._mapping.renew(self._fd)
+            self._enter(self._fd)
+
+    # -- errors in words ----------------------------------------------------------------------------------
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise what an operation of this handle is refused for."""
+        self._failed(reason, 0, 0)
+
+    def _failed(self, reason: str, started: int, current: int) -> NoReturn:
+        raise failure(reason, self.name, started, current)
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+# -- all handles of this process ----------------------------------------------------------------------
+
+_attached: weakref.WeakSet[State] = weakref.WeakSet()
+# Reentrant: collecting garbage may close a handle while this thread holds it.
+_attached_lock = threading.RLock()
+_reattach_lock = threading.Lock()
+
+
+def attached() -> list[State]:
+    """Every handle of this process that is subscribed."""
+    with _attached_lock:
+        return [state for state in _attached if state._fd >= 0]  # noqa: SLF001 - its own module
+
+
+def _after_fork_in_child() -> None:
+    global _attached_lock, _reattach_lock  # noqa: PLW0603 - another thread may have held them
+    _attached_lock = threading.RLock()
+    _reattach_lock = threading.Lock()
+    for state in list(_attached):
+        state._after_fork()  # noqa: SLF001 - its own module
+
+
+def _close_all() -> None:
+    for state in attached():
+        with contextlib.suppress(HoldfastError, OSError):
+            state.close()
+
+
+def _subscribe_again(
+    kind: type[Namespace], settings: dict[str, Any], name: str, permissions: str, value_type: Any
+) -> State:
+    return kind(**settings).subscribe(name, permissions, type=value_type)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_all)
