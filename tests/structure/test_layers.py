@@ -88,7 +88,8 @@ GOOD = {
     "membership/engine.py": "from random import Random\nfrom holdfast.timers import TimerQueue\n"
     "from holdfast.errors import Closed\nfrom .member import Member\nimport struct",
     "membership/member.py": "from dataclasses import dataclass",
-    "lease/stores/local.py": "from holdfast import state\nfrom holdfast.state import State\nimport os",
+    "lease/stores/local.py": "from holdfast import state\n"
+    "from holdfast.state import State\nimport os",
     "lease/keeper.py": "from holdfast.lease.record import Record",
     "lease/record.py": "",
     "seams/fenced.py": "from holdfast import lease, state",
