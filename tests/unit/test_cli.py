@@ -50,6 +50,7 @@ ENDINGS: list[tuple[BaseException, int]] = [
     (errors.InvalidConfig("w"), 78),
     (errors.NotPermitted("w"), 77),
     (errors.Unavailable("w"), 69),
+    (errors.NotFound("w"), 1),
     (errors.Unsupported("w"), 69),
     (errors.GovernorGone("w"), 69),
     (errors.Conflict("w", started=1, current=2), 75),

@@ -56,6 +56,7 @@ _CODES: dict[type[BaseException], ExitCode] = {
     errors.InvalidConfig: ExitCode.CONFIG,
     errors.NotPermitted: ExitCode.NOT_PERMITTED,
     errors.Unavailable: ExitCode.UNAVAILABLE,
+    errors.NotFound: ExitCode.FAILURE,  # nothing is out of reach: there is none of that name
     errors.Unsupported: ExitCode.UNAVAILABLE,
     errors.GovernorGone: ExitCode.UNAVAILABLE,
     errors.Conflict: ExitCode.BUSY,

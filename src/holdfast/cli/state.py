@@ -17,8 +17,9 @@ import click
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.nouns import Verbs
 from holdfast.cli.output import as_text, json_option, print_facts, print_json, print_table
+from holdfast.cli.report import report
 from holdfast.clock import NS_PER_S, SystemClock
-from holdfast.errors import Conflict, Deleted, InvalidArgument
+from holdfast.errors import Conflict, Deleted, HoldfastError, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,16 +213,22 @@ def watch(
 @state.command(epilog="\b\nExample:\n  holdfast state ls --json")
 @directory_option
 @json_option
-def ls(directory: str | None, as_json: bool) -> None:
-    """List the states, one to a line: name, size in bytes, version, time of the last commit."""
+def ls(directory: str | None, as_json: bool) -> ExitCode:
+    """List the states, one to a line: name, size in bytes, version, time of the last commit.
+
+    What has the name of a state and is none is told on standard error, and the exit code says so.
+    """
     found = []
+    code = ExitCode.OK
     with _namespace(directory) as namespace:
         for name in sorted(namespace.names()):
             try:
                 with namespace.subscribe(name, "r", create=False) as handle:
                     found.append((name, handle.size, handle.snapshot()))
-            except Deleted:
+            except (Deleted, NotFound):
                 continue  # it went while we looked
+            except HoldfastError as error:
+                code = report(error, as_json=as_json)
     if as_json:
         print_json(
             [
@@ -234,14 +241,15 @@ def ls(directory: str | None, as_json: bool) -> None:
                 for name, size, snapshot in found
             ]
         )
-        return
-    print_table(
-        ("NAME", "SIZE", "VERSION", "WRITTEN"),
-        [
-            (name, size, snapshot.version, _instant(snapshot) if snapshot.version else None)
-            for name, size, snapshot in found
-        ],
-    )
+    else:
+        print_table(
+            ("NAME", "SIZE", "VERSION", "WRITTEN"),
+            [
+                (name, size, snapshot.version, _instant(snapshot) if snapshot.version else None)
+                for name, size, snapshot in found
+            ],
+        )
+    return code
 
 
 @state.command(epilog="\b\nExample:\n  holdfast state stat greeting")
