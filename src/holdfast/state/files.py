@@ -1,10 +1,10 @@
 """The files of a namespace, and the locks that say who has them.
 
-============  =======================================================================================
+============  ====================================================================================
 NAME.state    the state: header and slots (``core/layout.h``)
 NAME.bell     who waits for it; those who may read the state by their group may write this
-.lock         flock by whoever subscribes, unsubscribes or deletes; never for reading or committing
-============  =======================================================================================
+.lock         flock by whoever subscribes, unsubscribes or deletes; not to read or commit
+============  ====================================================================================
 
 Whether anybody is subscribed is a question to the kernel: each subscription holds an
 open-file-description lock (fcntl(2), F_OFD_SETLK), which goes away with its holder, however it
@@ -78,7 +78,7 @@ def check_name(name: str) -> str:
     return name
 
 
-# -- one subscriber at a time ------------------------------------------------------------------------
+# -- one subscriber at a time ---------------------------------------------------------------------
 
 _held: set[int] = set()  # descriptors of .lock that are locked now
 
@@ -148,7 +148,7 @@ def _let_go_after_fork() -> None:
 os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
-# -- who is subscribed ---------------------------------------------------------------------------------
+# -- who is subscribed ----------------------------------------------------------------------------
 
 
 def _lock(fd: int, command: int, kind: int, start: int, length: int) -> int:
@@ -177,7 +177,7 @@ def anybody_else(fd: int) -> bool:
     return kind != fcntl.F_UNLCK
 
 
-# -- looking at a file -----------------------------------------------------------------------------------
+# -- looking at a file ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ def _regular(fd: int) -> bool:
     return os.fstat(fd).st_mode & 0o170000 == 0o100000
 
 
-# -- making one ------------------------------------------------------------------------------------------
+# -- making one -----------------------------------------------------------------------------------
 
 
 def create(directory_fd: int, where: str, name: str, *, size: int, mode: int, retain: bool) -> None:
@@ -304,7 +304,7 @@ def _link_new(
         flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
         fd = os.open(".", flags, 0o600, dir_fd=directory_fd)
         try:
-            # All memory now: a full file system is an error here and not SIGBUS at some later store.
+            # All memory now: a full file system is an error here, not SIGBUS at some later store.
             os.posix_fallocate(fd, 0, length)
             if content:
                 os.pwrite(fd, content, 0)

@@ -20,7 +20,7 @@ from holdfast.errors import Busy, Deleted, HoldfastError, InvalidArgument
 from holdfast.state import files
 from holdfast.state.core import native
 from holdfast.state.failures import failure
-from holdfast.state.transaction import Transaction, transact
+from holdfast.state.transaction import transact
 from holdfast.state.values import Permission, Snapshot, StateInfo, check_size, seconds
 from holdfast.state.watch import Watch
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from holdfast.state.namespace import Namespace
+    from holdfast.state.transaction import Transaction
     from holdfast.state.typed import Codec
 
 __all__ = ["State"]
@@ -40,10 +41,10 @@ _R = TypeVar("_R")
 class State(native.Handle):
     """A subscription to a state: made by `subscribe` or `Namespace.subscribe`.
 
-    Handles are cheap (one descriptor, one mapping), and each is its own subscriber: two of one state
-    in one process see each other as others. Any thread may use any handle. After a fork the child's
-    copy subscribes by itself when it is first used. A handle can be sent to another process by
-    `multiprocessing`: it arrives as a subscription of its own.
+    Handles are cheap (one descriptor, one mapping), and each is its own subscriber: two of one
+    state in one process see each other as others. Any thread may use any handle. After a fork the
+    child's copy subscribes by itself when it is first used. A handle can be sent to another process
+    by `multiprocessing`: it arrives as a subscription of its own.
 
     As a context manager it unsubscribes at the end; so does its disappearance.
     """
@@ -64,44 +65,54 @@ class State(native.Handle):
     )
 
     name: str
+    _namespace: Namespace
+    _permissions: Permission
+    _path: str
+    _type: Any
+    _codec: Codec | None
+    _facts: files.Facts
+    _fd: int
+    _number: int
+    _mapping: native.Mapping
+    _watch: Watch | None
 
-    @classmethod
-    def _subscribed(
-        cls,
+    def __init__(
+        self,
         namespace: Namespace,
         name: str,
         permissions: Permission,
         fd: int,
         facts: files.Facts,
         codec: tuple[Any, Codec | None],
-    ) -> Self:
+    ) -> None:
         """Take over the descriptor of a sound file; the namespace's lock is held."""
-        self = cls()
         self.name = name
         self._namespace = namespace
         self._permissions = permissions
         self._path = f"{namespace.path}/{name}{files.STATE_SUFFIX}"
         self._type, self._codec = codec
         self._facts = facts
-        self._fd = fd
-        self._watch: Watch | None = None
-        writable = Permission.WRITE in permissions
-        self._mapping = native.Mapping(fd, facts.mapping_length, writable)
+        self._watch = None
+        self._mapping = native.Mapping(fd, facts.mapping_length, writable=self._writable)
         self._enter(fd)
         with _attached_lock:
             _attached.add(self)
-        return self
 
     def _enter(self, fd: int) -> None:
-        writable = Permission.WRITE in self._permissions
+        """Become a subscriber of the mapped file, or leave the descriptor to the caller."""
         bell = self._namespace.bell(self.name)
-        self._attach(fd, self._mapping, bell, None, writable, Transaction)
-        problem = self._audit()
-        if problem is not None:
+        self._attach(fd, self._mapping, bell, None, self._writable)
+        try:
+            problem = self._audit()
+            if problem is not None:
+                self._failed(problem, 0, 0)
+            self._fd = fd
+            self._number = self._enlist() if self._writable else 0
+            self._announce()
+        except BaseException:
+            self._fd = -1
             self._detach()
-            self._failed(problem, 0, 0)
-        self._number = self._enlist() if writable else 0
-        self._announce()
+            raise
 
     def _announce(self) -> None:
         if self._number:
@@ -109,11 +120,15 @@ class State(native.Handle):
         else:
             files.announce_reader(self._fd)
 
-    # -- what it is ---------------------------------------------------------------------------------
+    @property
+    def _writable(self) -> bool:
+        return Permission.WRITE in self._permissions
+
+    # -- what it is -------------------------------------------------------------------------------
 
     @property
     def permissions(self) -> str:
-        """ "r" or "rw"."""
+        """What this handle may do: "r" or "rw"."""
         return str(self._permissions)
 
     @property
@@ -131,13 +146,7 @@ class State(native.Handle):
         """Whether a file of the user's keeps the contents."""
         return False
 
-    @property
-    def codec(self) -> Codec:
-        """How values are laid into the bytes.
-
-        Raises:
-            InvalidArgument: The state was subscribed without a type.
-        """
+    def _need_codec(self) -> Codec:
         if self._codec is None:
             raise InvalidArgument(
                 "this handle has no type", on=self.name, hint="subscribe(name, …, type=…)"
@@ -152,9 +161,15 @@ class State(native.Handle):
             InvalidArgument: No type was given.
             Damaged: The bytes are not a value of it.
         """
-        codec = self.codec
+        codec = self._need_codec()
         data, _, _, _, written = self._sample()
         return codec.decode(data) if written else None
+
+    def _decoded(self, data: bytes) -> Any:
+        return self._need_codec().decode(data)
+
+    def _encoded(self, value: Any) -> bytes:
+        return self._need_codec().encode(value, self.size)
 
     def snapshot(self) -> Snapshot:
         """The newest version with its number, time and author, all of one moment.
@@ -195,7 +210,7 @@ class State(native.Handle):
             memory_bytes=self._namespace.memory(self.name),
         )
 
-    # -- changing it --------------------------------------------------------------------------------
+    # -- changing it ------------------------------------------------------------------------------
 
     def transact(
         self,
@@ -221,11 +236,9 @@ class State(native.Handle):
         return transact(self._start, fn, attempts=attempts, timeout_s=seconds(timeout, "timeout"))
 
     def _start(self) -> Transaction:
-        if Permission.WRITE not in self._permissions:
+        if not self._writable:
             self.refuse("read_only")
-        txn = self.transaction()
-        assert isinstance(txn, Transaction)
-        return txn
+        return self.transaction()
 
     def set_size(self, size: int) -> None:
         """Change how many bytes the state holds.
@@ -254,7 +267,7 @@ class State(native.Handle):
             NotPermitted: This handle is read-only.
         """
         del keep_file  # no state is persistent yet
-        if Permission.WRITE not in self._permissions:
+        if not self._writable:
             self.refuse("read_only")
         with self._namespace.locked():
             # Our own subscriptions do not count, in whatever handle, so they step aside for the
@@ -273,10 +286,10 @@ class State(native.Handle):
             self._mark_deleted()
             self._namespace.remove(self.name, self._facts.identity)
 
-    # -- waiting for changes --------------------------------------------------------------------------
+    # -- waiting for changes ----------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable when there is a version that this handle has not shown.
+        """A descriptor that is readable when there is a version that this handle has not shown.
 
         For select, poll, epoll and event loops: it stays readable until this handle looks (reads,
         views, takes a snapshot or starts a transaction). It may become readable for no reason, it
@@ -327,7 +340,7 @@ class State(native.Handle):
             if remaining == 0:
                 return False
 
-    # -- ending -----------------------------------------------------------------------------------------
+    # -- ending -----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Unsubscribe. The last one to do so takes a state that is not retained with it.
@@ -390,7 +403,7 @@ class State(native.Handle):
         except HoldfastError as error:
             return f"<State {self.name!r} {self.permissions} {error.code}>"
 
-    # -- a fork's child ---------------------------------------------------------------------------------
+    # -- a fork's child ---------------------------------------------------------------------------
 
     def _after_fork(self) -> None:
         """Let go of the parent's files, so that its end is seen by others while we live."""
@@ -406,17 +419,20 @@ class State(native.Handle):
         with _reattach_lock, self._namespace.locked():
             if self._fd >= 0:
                 return  # another thread was first
-            writable = Permission.WRITE in self._permissions
-            opened = self._namespace.open_state(self.name, writable=writable)
-            if opened is None or opened[1].identity != self._facts.identity:
-                if opened is not None:
-                    os.close(opened[0])
-                self._failed("deleted", 0, 0)
-            self._fd = opened[0]
-            self._mapping.renew(self._fd)
-            self._enter(self._fd)
+            opened = self._namespace.open_state(self.name, writable=self._writable)
+            if opened is None:
+                self.refuse("deleted")
+            fd, facts = opened
+            try:
+                if facts.identity != self._facts.identity:
+                    self.refuse("deleted")
+                self._mapping.renew(fd)
+                self._enter(fd)
+            except BaseException:
+                os.close(fd)
+                raise
 
-    # -- errors in words ----------------------------------------------------------------------------------
+    # -- errors in words --------------------------------------------------------------------------
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise what an operation of this handle is refused for."""
@@ -430,7 +446,7 @@ def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-# -- all handles of this process ----------------------------------------------------------------------
+# -- all handles of this process ------------------------------------------------------------------
 
 _attached: weakref.WeakSet[State] = weakref.WeakSet()
 # Reentrant: collecting garbage may close a handle while this thread holds it.
@@ -441,7 +457,7 @@ _reattach_lock = threading.Lock()
 def attached() -> list[State]:
     """Every handle of this process that is subscribed."""
     with _attached_lock:
-        return [state for state in _attached if state._fd >= 0]  # noqa: SLF001 - its own module
+        return [state for state in _attached if state._fd >= 0]
 
 
 def _after_fork_in_child() -> None:
@@ -449,7 +465,7 @@ def _after_fork_in_child() -> None:
     _attached_lock = threading.RLock()
     _reattach_lock = threading.Lock()
     for state in list(_attached):
-        state._after_fork()  # noqa: SLF001 - its own module
+        state._after_fork()
 
 
 def _close_all() -> None:

@@ -74,7 +74,7 @@ class Namespace:
         """The arguments that make an equal namespace, in another process too."""
         return {"path": self.path, "mode": self._mode, "retain": self._retain}
 
-    # -- subscribing ----------------------------------------------------------------------------------
+    # -- subscribing ------------------------------------------------------------------------------
 
     def subscribe(
         self,
@@ -101,7 +101,7 @@ class Namespace:
             create: False: it must exist.
 
         Raises:
-            InvalidArgument: A bad name, permission, size or type; or a written state of another size.
+            InvalidArgument: A bad name, permission, size, type; a written state of another size.
             NotFound: There is none, and `create` is false.
             NotPermitted: The kernel refuses, or an unwritten state had to be resized read-only.
             LayoutMismatch: The file is no state, or of another layout. It is left as it was.
@@ -158,7 +158,7 @@ class Namespace:
             assert opened is not None, "made and linked under the namespace's lock"
         fd, facts = opened
         try:
-            return State._subscribed(self, name, permissions, fd, facts, codec)  # noqa: SLF001
+            return State(self, name, permissions, fd, facts, codec)
         except BaseException:
             os.close(fd)
             raise
@@ -177,7 +177,7 @@ class Namespace:
         except (Busy, Closed, OSError):
             files.withdraw(fd)
 
-    # -- the directory ----------------------------------------------------------------------------------
+    # -- the directory ----------------------------------------------------------------------------
 
     def _directory(self) -> int:
         if self._directory_fd < 0:
@@ -219,7 +219,7 @@ class Namespace:
                     on=f"{self.path}/{name}{files.BELL_SUFFIX}",
                     hint="move it away",
                 )
-            return native.Mapping(fd, native.BELL_SIZE, True)
+            return native.Mapping(fd, native.BELL_SIZE, writable=True)
         finally:
             os.close(fd)
 
@@ -248,7 +248,7 @@ class Namespace:
         found = [entry for entry in os.listdir(self._directory()) if entry.endswith(suffix)]
         return sorted(entry.removesuffix(suffix) for entry in found)
 
-    # -- ending -----------------------------------------------------------------------------------------
+    # -- ending -----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close every handle made through this object, then the directory. Twice is harmless."""
@@ -294,7 +294,7 @@ def _fit(state: State, size: int | None) -> None:
     state.set_size(size)
 
 
-# -- the default namespace ------------------------------------------------------------------------------
+# -- the default namespace ------------------------------------------------------------------------
 
 _defaults: dict[str, Namespace] = {}
 _defaults_lock = threading.Lock()

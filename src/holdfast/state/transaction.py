@@ -1,62 +1,23 @@
-"""Transactions, as Python sees them, and the patience of `State.transact`."""
+"""The patience of `State.transact`; a transaction itself is `core/transaction.c`."""
 
 from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.errors import Busy, Conflict, InvalidArgument
-from holdfast.state.core import native
+from holdfast.state.core.native import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdfast.state.handle import State
-
-__all__ = ["Transaction"]
+__all__ = ["Transaction", "transact"]
 
 _R = TypeVar("_R")
 
 _PAUSE_FIRST_S = 20e-6  # a commit takes a few hundred nanoseconds, a time slice some milliseconds
 _PAUSE_MAX_S = 5e-3
-
-
-class Transaction(native.Transaction):
-    """One attempt to change a state: a private copy, and a commit that may fail.
-
-    Nothing that it does is seen by anybody before `commit` has succeeded, and nobody is made to
-    wait meanwhile. Transactions are independent, nested or not: each has a copy of its own, and an
-    inner commit is a commit like any other, so that the outer one then conflicts (K11).
-
-    As a context manager it commits when its body ends, and aborts when the body raises. It outlives
-    the closing of its state's handle.
-    """
-
-    __slots__ = ()
-
-    _handle: State
-
-    @property
-    def value(self) -> Any:
-        """The private copy as a value of the state's type; assign to change it.
-
-        Raises:
-            InvalidArgument: The state was subscribed without a type, or the value does not fit, or
-                the transaction has ended.
-        """
-        return self._handle.codec.decode(bytes(self.data))
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        data = self.data
-        if data.readonly:
-            self._handle.refuse("read_only")
-        self._handle.codec.encode(value, data)
-
-    def __repr__(self) -> str:
-        stage = "active" if self.active else "ended"
-        return f"<Transaction of {self._handle.name!r} version={self.version} {stage}>"
 
 
 def transact(

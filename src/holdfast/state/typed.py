@@ -32,8 +32,8 @@ class Codec(Protocol):
         """The value in these bytes."""
         ...
 
-    def encode(self, value: Any, into: memoryview) -> None:
-        """Lay the value into these bytes.
+    def encode(self, value: Any, room: int) -> bytes:
+        """The bytes of the value, at most `room`.
 
         Raises:
             InvalidArgument: It is not of the type, or does not fit.
@@ -49,12 +49,12 @@ class _CTypes:
     def decode(self, data: bytes) -> Any:
         return self._kind.from_buffer_copy(data)
 
-    def encode(self, value: Any, into: memoryview) -> None:
+    def encode(self, value: Any, room: int) -> bytes:
         if not isinstance(value, self._kind):
             raise InvalidArgument(
                 f"the value is a {type(value).__name__}, the state's type {self._kind.__name__}"
             )
-        into[: ctypes.sizeof(self._kind)] = bytes(value)
+        return _fitting(bytes(value), room)
 
 
 class _Packed:
@@ -65,9 +65,9 @@ class _Packed:
     def decode(self, data: bytes) -> Any:
         return self._layout.unpack_from(data)
 
-    def encode(self, value: Any, into: memoryview) -> None:
+    def encode(self, value: Any, room: int) -> bytes:
         try:
-            self._layout.pack_into(into, 0, *value)
+            return _fitting(self._layout.pack(*value), room)
         except (struct.error, TypeError) as error:
             raise InvalidArgument(
                 f"the value does not fit the format {self._layout.format!r}: {error}"
@@ -84,6 +84,8 @@ class _MessagePack:
 
     def decode(self, data: bytes) -> Any:
         (length,) = self._LENGTH.unpack_from(data)
+        if length == 0:
+            return None  # zeros: nobody has written
         try:
             return self._decode(data[self._LENGTH.size : self._LENGTH.size + length])
         except msgspec.MsgspecError as error:
@@ -92,19 +94,21 @@ class _MessagePack:
                 hint="every subscriber must use the same type",
             ) from error
 
-    def encode(self, value: Any, into: memoryview) -> None:
+    def encode(self, value: Any, room: int) -> bytes:
         try:
             data = self._encode(value)
         except (TypeError, msgspec.MsgspecError) as error:
             raise InvalidArgument(f"the value cannot be encoded: {error}") from error
-        if len(data) > len(into) - self._LENGTH.size:
-            raise InvalidArgument(
-                f"the value takes {len(data)} bytes, the state holds "
-                f"{len(into) - self._LENGTH.size} of them",
-                hint="grow the state with set_size(), or store less",
-            )
-        self._LENGTH.pack_into(into, 0, len(data))
-        into[self._LENGTH.size : self._LENGTH.size + len(data)] = data
+        return _fitting(self._LENGTH.pack(len(data)) + data, room)
+
+
+def _fitting(data: bytes, room: int) -> bytes:
+    if len(data) > room:
+        raise InvalidArgument(
+            f"the value takes {len(data)} bytes, the state holds {room}",
+            hint="grow the state with set_size(), or store less",
+        )
+    return data
 
 
 def codec_for(kind: Any) -> Codec:

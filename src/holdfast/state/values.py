@@ -117,7 +117,7 @@ def check_size(size: int) -> int:
     Raises:
         InvalidArgument: It cannot.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= PAGE_SIZE:
+    if type(size) is not int or not 1 <= size <= PAGE_SIZE:
         raise InvalidArgument(
             f"a state holds 1 to {PAGE_SIZE} bytes, not {size!r}", hint="use several states"
         )

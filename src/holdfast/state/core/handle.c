@@ -51,10 +51,6 @@ PyObject *hf_handle_failed(struct handle *self, const char *reason, uint64_t sta
     return NULL;
 }
 
-static void settle_attention(struct handle *self) {
-    self->attention = self->status != ATTACHED || self->timer_fd >= 0;
-}
-
 /* Nothing that happened up to now shall make the file descriptor readable any more; what happens
  * from now on shall.  Drain first, then ask to be rung: the look that follows sees all that is older. */
 static void quiet(struct handle *self) {
@@ -337,123 +333,6 @@ static PyObject *handle_mark_deleted(PyObject *object, PyObject *Py_UNUSED(unuse
     Py_RETURN_NONE;
 }
 
-/* -- attaching and letting go ----------------------------------------------------------------------- */
-
-static void replace(struct mapping **place, PyObject *value) {
-    struct mapping *old = *place;
-    if (value == Py_None) {
-        *place = NULL;
-    } else {
-        Py_INCREF(value);
-        *place = (struct mapping *)value;
-    }
-    Py_XDECREF((PyObject *)old);
-}
-
-static PyObject *handle_attach(PyObject *object, PyTypeObject *defining_class,
-                               PyObject *const *args, Py_ssize_t count, PyObject *names) {
-    struct handle *self = (struct handle *)object;
-    struct module *module = PyType_GetModuleState(defining_class);
-    if (count != 6 || names != NULL || module == NULL) {
-        PyErr_SetString(PyExc_TypeError, "_attach() takes 6 positional arguments");
-        return NULL;
-    }
-    for (int i = 1; i <= 3; i++) {
-        if (!(i > 1 && args[i] == Py_None) && Py_TYPE(args[i]) != module->mapping_type) {
-            PyErr_SetString(PyExc_TypeError, "_attach(): a Mapping is required");
-            return NULL;
-        }
-    }
-    long fd = PyLong_AsLong(args[0]);
-    int writable = PyObject_IsTrue(args[4]);
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    if (!PyType_Check(args[5])) {
-        PyErr_SetString(PyExc_TypeError, "_attach(): a class is required");
-        return NULL;
-    }
-    replace(&self->mapping, args[1]);
-    replace(&self->bell, args[2]);
-    replace(&self->table, args[3]);
-    Py_INCREF(args[5]);
-    Py_XDECREF((PyObject *)self->transaction_class);
-    self->transaction_class = (PyTypeObject *)args[5];
-    self->module = module;
-    self->writable = writable == 1;
-    self->region = (struct hf_region){
-        .header = (struct hf_header *)self->mapping->base,
-        .table = self->table == NULL ? NULL : (struct hf_descriptor *)self->table->base,
-        .bell = self->bell == NULL ? NULL : (struct hf_bell *)self->bell->base,
-        .length = (uint32_t)self->mapping->length,
-        .fd = (int)fd,
-        .pid = (int32_t)getpid(),
-    };
-    self->inotify_fd = self->timer_fd = -1;
-    self->status = ATTACHED;
-    settle_attention(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *handle_detach(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct handle *self = (struct handle *)object;
-    self->status = DETACHED;
-    self->inotify_fd = self->timer_fd = -1;
-    settle_attention(self);
-    if (self->active == 0) {
-        replace(&self->mapping, Py_None);
-        replace(&self->bell, Py_None);
-        replace(&self->table, Py_None);
-    }
-    return PyBool_FromLong(self->active == 0);
-}
-
-static PyObject *handle_forked(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct handle *self = (struct handle *)object;
-    if (self->status == ATTACHED) {
-        self->status = FORKED;
-    }
-    self->inotify_fd = self->timer_fd = -1;
-    settle_attention(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *handle_watched(PyObject *object, PyObject *args) {
-    struct handle *self = (struct handle *)object;
-    int inotify_fd;
-    int timer_fd;
-    if (!PyArg_ParseTuple(args, "ii", &inotify_fd, &timer_fd)) {
-        return NULL;
-    }
-    self->inotify_fd = inotify_fd;
-    self->timer_fd = timer_fd;
-    settle_attention(self);
-    hf_want(&self->region);
-    Py_RETURN_NONE;
-}
-
-static PyObject *handle_audit(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct handle *self = (struct handle *)object;
-    enum hf_result result = hf_audit(&self->region);
-    if (result == HF_OK) {
-        Py_RETURN_NONE;
-    }
-    return PyUnicode_FromString(hf_reason(result));
-}
-
-static PyObject *handle_enlist(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct handle *self = (struct handle *)object;
-    if (!self->writable) {
-        PyErr_SetString(PyExc_ValueError, "readers have no number");
-        return NULL;
-    }
-    /* relaxed: only the number matters, and that no two get the same */
-    uint64_t number = atomic_fetch_add_explicit(&self->region.header->next_subscriber, 1,
-                                                memory_order_relaxed);
-    self->region.number = number;
-    return PyLong_FromUnsignedLongLong(number);
-}
-
 static PyObject *handle_counters(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct handle *self = (struct handle *)object;
     unsigned owned = 0;
@@ -492,11 +371,10 @@ static PyObject *handle_closed(PyObject *object, void *Py_UNUSED(closure)) {
 
 static void handle_dealloc(PyObject *object) {
     struct handle *self = (struct handle *)object;
-    Py_XDECREF((PyObject *)self->spare);
+    hf_page_drop(self->spare);
     Py_XDECREF((PyObject *)self->mapping);
     Py_XDECREF((PyObject *)self->bell);
     Py_XDECREF((PyObject *)self->table);
-    Py_XDECREF((PyObject *)self->transaction_class);
     hf_free(object);
 }
 
@@ -539,14 +417,14 @@ static PyMethodDef handle_methods[] = {
      "(size, version, time_ns, pid, written) of one moment; nothing counts as shown by it."},
     {"_resize", handle_resize, METH_O, "Commit a change of size; the version that has it."},
     {"_mark_deleted", handle_mark_deleted, METH_NOARGS, "Set the deleted bit and wake watchers."},
-    {"_attach", METHOD(handle_attach), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
-     "_attach(fd, mapping, bell, table, writable, transaction_class)"},
-    {"_detach", handle_detach, METH_NOARGS,
+    {"_attach", METHOD(hf_handle_attach), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "_attach(fd, mapping, bell, table, writable)"},
+    {"_detach", hf_handle_detach, METH_NOARGS,
      "Refuse further use; True if nothing is under way any more and the files may be closed."},
-    {"_forked", handle_forked, METH_NOARGS, "This process is a fork's child: subscribe before use."},
-    {"_watched", handle_watched, METH_VARARGS, "_watched(inotify_fd, timer_fd): -1 for none."},
-    {"_audit", handle_audit, METH_NOARGS, "None for a sound file, else what is wrong."},
-    {"_enlist", handle_enlist, METH_NOARGS, "Take the next subscriber number."},
+    {"_forked", hf_handle_forked, METH_NOARGS, "This process is a fork's child: subscribe before use."},
+    {"_watched", hf_handle_watched, METH_VARARGS, "_watched(inotify_fd, timer_fd): -1 for none."},
+    {"_audit", hf_handle_audit, METH_NOARGS, "None for a sound file, else what is wrong."},
+    {"_enlist", hf_handle_enlist, METH_NOARGS, "Take the next subscriber number."},
     {"_counters", handle_counters, METH_NOARGS, "(commits, conflicts, overtaken, slots owned)"},
     {NULL, NULL, 0, NULL},
 };

@@ -2,7 +2,8 @@
  *
  *   mapping.c      a file mapped into memory, and how it survives a fork
  *   handle.c       Handle: the base of holdfast.state.State; reading
- *   transaction.c  Page, Transaction: the base of holdfast.state.Transaction; committing
+ *   subscription.c Handle: how a subscription begins and ends
+ *   transaction.c  Page, Transaction: committing
  *   view.c         View: a look into shared memory, and whether it was untorn
  *   native.c       the module
  *
@@ -38,11 +39,11 @@ struct mapping {
 /* Private memory of one transaction: what it changes, and what it started from. */
 struct page {
     PyObject_HEAD
-    uint8_t *data;  /* capacity bytes to work on, then capacity bytes as at the start */
-    uint32_t capacity;
+    uint8_t *data;    /* size bytes to work on, then size bytes as at the start */
+    PyObject *memory; /* the memoryview given out as `data`, or NULL */
     uint32_t size;
     bool readonly;
-    Py_ssize_t exports;
+    Py_ssize_t exports; /* buffers given out, that of `memory` included */
 };
 
 enum status { DETACHED, ATTACHED, FORKED };
@@ -51,7 +52,6 @@ struct handle {
     PyObject_HEAD
     struct hf_region region;
     struct module *module;
-    PyTypeObject *transaction_class; /* what transaction() makes: a subclass of ours */
     struct mapping *mapping;
     struct mapping *bell;  /* or NULL */
     struct mapping *table; /* or NULL */
@@ -72,7 +72,6 @@ struct transaction {
     PyObject_HEAD
     struct handle *handle;
     struct page *page;
-    PyObject *memory; /* the memoryview given out as `data`, or NULL */
     uint64_t version; /* that it started from; once committed, that it made */
     bool active;
 };
@@ -104,6 +103,16 @@ int hf_handle_transaction_ended(struct handle *self);
 
 PyObject *hf_handle_transaction(PyObject *self, PyObject *unused);
 PyObject *hf_handle_view(PyObject *self, PyObject *unused);
+
+PyObject *hf_handle_attach(PyObject *self, PyTypeObject *defining_class, PyObject *const *args,
+                           Py_ssize_t count, PyObject *names);
+PyObject *hf_handle_detach(PyObject *self, PyObject *unused);
+PyObject *hf_handle_forked(PyObject *self, PyObject *unused);
+PyObject *hf_handle_watched(PyObject *self, PyObject *args);
+PyObject *hf_handle_audit(PyObject *self, PyObject *unused);
+PyObject *hf_handle_enlist(PyObject *self, PyObject *unused);
+
+void hf_page_drop(struct page *page);
 
 int64_t hf_now_ns(void);
 

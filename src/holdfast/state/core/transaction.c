@@ -14,13 +14,14 @@
 
 /* -- Page ------------------------------------------------------------------------------------------- */
 
-static struct page *page_new(struct module *module, uint32_t size) {
-    struct page *self = (struct page *)PyType_GenericAlloc(module->page_type, 0);
+static struct page *page_new(struct handle *handle, uint32_t size) {
+    struct page *self = (struct page *)PyType_GenericAlloc(handle->module->page_type, 0);
     if (self == NULL) {
         return NULL;
     }
-    self->capacity = (size + HF_LINE - 1) / HF_LINE * HF_LINE;
-    self->data = PyMem_Malloc(2 * (size_t)self->capacity);
+    self->size = size;
+    self->readonly = !handle->writable;
+    self->data = PyMem_Malloc(2 * (size_t)size);
     if (self->data == NULL) {
         Py_DECREF(self);
         PyErr_NoMemory();
@@ -29,7 +30,34 @@ static struct page *page_new(struct module *module, uint32_t size) {
     return self;
 }
 
-static uint8_t *as_at_start(const struct page *page) { return page->data + page->capacity; }
+static uint8_t *as_at_start(const struct page *page) { return page->data + page->size; }
+
+/* Let go of the memoryview given out as `data`.  Ours may stay for the next transaction if nobody else
+ * has it; otherwise whoever has it must see that it is over: they get ValueError, and where it cannot
+ * be released (something was built on it), memory that is nobody's (K42). */
+static void withdraw_memory(struct page *page, bool keep) {
+    if (page->memory == NULL || (keep && Py_REFCNT(page->memory) == 1)) {
+        return;
+    }
+    PyObject *memory = page->memory;
+    page->memory = NULL;
+    if (Py_REFCNT(memory) > 1) {
+        PyObject *released = PyObject_CallMethod(memory, "release", NULL);
+        if (released == NULL) {
+            PyErr_Clear(); /* BufferError: still exported */
+        }
+        Py_XDECREF(released);
+    }
+    Py_DECREF(memory);
+}
+
+/* Drop a page; it and its memoryview hold each other. */
+void hf_page_drop(struct page *page) {
+    if (page != NULL) {
+        withdraw_memory(page, false);
+        Py_DECREF((PyObject *)page);
+    }
+}
 
 static bool page_changed(const struct page *page) {
     return memcmp(page->data, as_at_start(page), page->size) != 0;
@@ -75,19 +103,24 @@ PyType_Spec hf_page_spec = {
 static struct page *take_page(struct handle *handle, uint32_t size) {
     struct page *page = handle->spare;
     handle->spare = NULL;
-    if (page != NULL && page->capacity < size) {
-        Py_DECREF((PyObject *)page);
+    if (page != NULL && page->size != size) {
+        hf_page_drop(page);
         page = NULL;
     }
-    return page != NULL ? page : page_new(handle->module, size);
+    if (page == NULL) {
+        page = page_new(handle, size);
+    }
+    return page;
 }
 
 /* Keep a page for the next transaction, unless somebody still looks at it: then it is theirs. */
 static void give_page(struct handle *handle, struct page *page) {
-    if (handle->spare == NULL && page->exports == 0 && Py_REFCNT((PyObject *)page) == 1) {
+    withdraw_memory(page, true);
+    bool own = page->memory != NULL;
+    if (handle->spare == NULL && page->exports == own && Py_REFCNT((PyObject *)page) == 1 + own) {
         handle->spare = page;
     } else {
-        Py_DECREF((PyObject *)page);
+        hf_page_drop(page);
     }
 }
 
@@ -102,8 +135,8 @@ PyObject *hf_handle_transaction(PyObject *object, PyObject *Py_UNUSED(unused)) {
         if (!hf_handle_look(handle, &look)) {
             break;
         }
-        if (page == NULL || page->capacity < look.size) {
-            Py_XDECREF((PyObject *)page);
+        if (page == NULL || page->size != look.size) {
+            hf_page_drop(page);
             page = take_page(handle, look.size);
             if (page == NULL) {
                 return NULL;
@@ -111,13 +144,11 @@ PyObject *hf_handle_transaction(PyObject *object, PyObject *Py_UNUSED(unused)) {
         }
         if (hf_copy(&handle->region, &look, as_at_start(page), 0, look.size)) {
             struct transaction *self =
-                (struct transaction *)PyType_GenericAlloc(handle->transaction_class, 0);
+                (struct transaction *)PyType_GenericAlloc(handle->module->transaction_type, 0);
             if (self == NULL) {
                 break;
             }
             memcpy(page->data, as_at_start(page), look.size);
-            page->size = look.size;
-            page->readonly = !handle->writable;
             Py_INCREF((PyObject *)handle);
             self->handle = handle;
             self->page = page;
@@ -130,22 +161,12 @@ PyObject *hf_handle_transaction(PyObject *object, PyObject *Py_UNUSED(unused)) {
             break;
         }
     }
-    Py_XDECREF((PyObject *)page);
+    hf_page_drop(page);
     return NULL;
 }
 
-/* From here on `data` is no more: memoryviews of it raise ValueError, and those that cannot be
- * released (something was built on them) see memory that is nobody's (K42). */
 static int end(struct transaction *self) {
     self->active = false;
-    if (self->memory != NULL && Py_REFCNT(self->memory) > 1) {
-        PyObject *released = PyObject_CallMethod(self->memory, "release", NULL);
-        if (released == NULL) {
-            PyErr_Clear(); /* BufferError: still exported */
-        }
-        Py_XDECREF(released);
-    }
-    Py_CLEAR(self->memory);
     give_page(self->handle, self->page);
     self->page = NULL;
     return hf_handle_transaction_ended(self->handle);
@@ -255,11 +276,16 @@ static PyObject *transaction_exit(PyObject *object, PyObject *const *args, Py_ss
     Py_RETURN_FALSE;
 }
 
-static PyObject *transaction_write(PyObject *object, PyObject *args) {
+static PyObject *transaction_write(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     struct transaction *self = (struct transaction *)object;
-    Py_ssize_t offset;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "write() takes two arguments, offset and data");
+        return NULL;
+    }
+    Py_ssize_t offset = PyLong_AsSsize_t(args[0]);
     Py_buffer bytes;
-    if (!PyArg_ParseTuple(args, "ny*", &offset, &bytes)) {
+    if ((offset == -1 && PyErr_Occurred()) ||
+        PyObject_GetBuffer(args[1], &bytes, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -285,14 +311,12 @@ static PyObject *transaction_data(PyObject *object, void *Py_UNUSED(closure)) {
     if (!self->active) {
         return refuse_ended(self);
     }
-    if (self->memory == NULL) {
-        self->memory = PyMemoryView_FromObject((PyObject *)self->page);
-        if (self->memory == NULL) {
-            return NULL;
-        }
+    struct page *page = self->page;
+    if (page->memory == NULL) {
+        page->memory = PyMemoryView_FromObject((PyObject *)page);
     }
-    Py_INCREF(self->memory);
-    return self->memory;
+    Py_XINCREF(page->memory);
+    return page->memory;
 }
 
 static PyObject *transaction_version(PyObject *object, void *Py_UNUSED(closure)) {
@@ -303,10 +327,52 @@ static PyObject *transaction_active(PyObject *object, void *Py_UNUSED(closure)) 
     return PyBool_FromLong(((struct transaction *)object)->active);
 }
 
-static PyObject *transaction_handle(PyObject *object, void *Py_UNUSED(closure)) {
-    PyObject *handle = (PyObject *)((struct transaction *)object)->handle;
-    Py_INCREF((PyObject *)handle);
-    return handle;
+static PyObject *transaction_value(PyObject *object, void *Py_UNUSED(closure)) {
+    struct transaction *self = (struct transaction *)object;
+    if (!self->active) {
+        return refuse_ended(self);
+    }
+    return PyObject_CallMethod((PyObject *)self->handle, "_decoded", "y#", self->page->data,
+                               (Py_ssize_t)self->page->size);
+}
+
+static int transaction_set_value(PyObject *object, PyObject *value, void *Py_UNUSED(closure)) {
+    struct transaction *self = (struct transaction *)object;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a transaction's value cannot be deleted");
+        return -1;
+    }
+    if (!self->active) {
+        refuse_ended(self);
+        return -1;
+    }
+    if (self->page->readonly) {
+        hf_handle_failed(self->handle, "read_only", 0, 0);
+        return -1;
+    }
+    PyObject *bytes = PyObject_CallMethod((PyObject *)self->handle, "_encoded", "O", value);
+    if (bytes == NULL) {
+        return -1;
+    }
+    /* _encoded has seen to it that they fit the state as it is; the page may be of an older size. */
+    Py_ssize_t size = PyBytes_Size(bytes);
+    int failed = size < 0;
+    if (!failed && size > (Py_ssize_t)self->page->size) {
+        hf_handle_failed(self->handle, "out_of_bounds", 0, (uint64_t)size);
+        failed = 1;
+    }
+    if (!failed) {
+        memcpy(self->page->data, PyBytes_AsString(bytes), (size_t)size);
+    }
+    Py_DECREF(bytes);
+    return failed ? -1 : 0;
+}
+
+static PyObject *transaction_repr(PyObject *object) {
+    struct transaction *self = (struct transaction *)object;
+    return PyUnicode_FromFormat("<Transaction of %R version=%llu %s>", self->handle,
+                                (unsigned long long)self->version,
+                                self->active ? "active" : "ended");
 }
 
 static void transaction_dealloc(PyObject *object) {
@@ -332,7 +398,7 @@ static PyMethodDef transaction_methods[] = {
      "abort()\n--\n\n"
      "Throw the private copy away.  Always succeeds on an active transaction (K43); InvalidArgument\n"
      "on one that has ended."},
-    {"write", transaction_write, METH_VARARGS,
+    {"write", METHOD(transaction_write), METH_FASTCALL,
      "write(offset, data)\n--\n\n"
      "Copy bytes into the private copy.  InvalidArgument if they do not fit."},
     {"__enter__", transaction_enter, METH_NOARGS, NULL},
@@ -349,22 +415,31 @@ static PyGetSetDef transaction_properties[] = {
      "The version that the transaction started from; once committed, the version that it made.",
      NULL},
     {"active", transaction_active, NULL, "Whether it can still be committed or aborted.", NULL},
-    {"_handle", transaction_handle, NULL, "The state's handle.", NULL},
+    {"value", transaction_value, transaction_set_value,
+     "The private copy as a value of the type that the state was subscribed with; assign to change\n"
+     "it.  Raises InvalidArgument without a type, or if the value does not fit.",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot transaction_slots[] = {
-    {Py_tp_doc, "An optimistic transaction on one state; see holdfast.state.Transaction."},
+    {Py_tp_doc,
+     "One attempt to change a state: a private copy, and a commit that may fail.\n\n"
+     "Nothing that it does is seen by anybody before commit() has succeeded, and nobody is made to\n"
+     "wait meanwhile.  Transactions are independent, nested or not: each has a copy of its own, and\n"
+     "an inner commit is a commit like any other, so that the outer one then conflicts (K11).\n\n"
+     "As a context manager it commits when its body ends and aborts when the body raises.  It\n"
+     "outlives the closing of its state's handle."},
     {Py_tp_dealloc, transaction_dealloc},
+    {Py_tp_repr, transaction_repr},
     {Py_tp_methods, transaction_methods},
     {Py_tp_getset, transaction_properties},
     {0, NULL},
 };
 
 PyType_Spec hf_transaction_spec = {
-    .name = "holdfast.state.core.native.Transaction",
+    .name = "holdfast.state.Transaction",
     .basicsize = sizeof(struct transaction),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = transaction_slots,
 };

@@ -86,7 +86,7 @@ static PyType_Slot view_slots[] = {
 };
 
 PyType_Spec hf_view_spec = {
-    .name = "holdfast.state.core.native.View",
+    .name = "holdfast.state.View",
     .basicsize = sizeof(struct view),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = view_slots,
