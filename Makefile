@@ -53,10 +53,12 @@ $(VENV)/stamp-%: $(VENV)/stamp-venv $(INPUTS)
 demo: $(VENV)/stamp-base ## the whole system on this machine, with real data
 	$(BIN)/holdfast demo
 
-# Tests marked `serial` want the machine to themselves and follow the others.
+# Tests marked `serial` want the machine to themselves and follow the others. Where ARGS selects, one
+# of the two runs may find nothing, which pytest reports as 5.
+NOTHING = $(if $(ARGS),|| test $$? -eq 5)
 test: $(VENV)/stamp-test ## every test, in its short form
-	$(BIN)/python -m pytest -q -n 2 -m 'not serial' $(ARGS)
-	$(BIN)/python -m pytest -q -m serial $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 -m 'not serial' $(ARGS) $(NOTHING)
+	$(BIN)/python -m pytest -q -m serial $(ARGS) $(NOTHING)
 
 # ------------------------------------------------------------------------------- for developers
 

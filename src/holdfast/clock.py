@@ -15,9 +15,11 @@ Source: clock_gettime(2), timerfd_create(2).
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, Self
 
 from holdfast.errors import Closed, Unsupported
@@ -32,6 +34,8 @@ NS_PER_S = 1_000_000_000
 # Not every kernel has a clock that counts through a suspend. Where it is missing, the parts that
 # run there (membership, the SQL stores) get the next best; `Alarm` says that it cannot.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+_POLL_MAX_S = 86_400.0
 
 
 class Clock(Protocol):
@@ -127,11 +131,12 @@ class Alarm:
             Closed: The alarm was closed.
         """
         # 0 would disarm the timer (timerfd_settime(2)), and before boot there is no time.
-        value_ns = 0 if at_ns is None else max(at_ns, 1)
+        # What the kernel's 64 bits cannot hold lies 292 years ahead: as good as the last instant.
+        value_ns = 0 if at_ns is None else min(max(at_ns, 1), 2**63 - 1)
         self._settime(self.fileno(), self._absolute, value_ns)
         self._at_ns = at_ns
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: float | timedelta | None = None) -> bool:
         """Wait until the alarm has fired, at most `timeout` seconds; None: without a limit.
 
         Returns:
@@ -141,11 +146,19 @@ class Alarm:
         Raises:
             Closed: The alarm was closed.
         """
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        # Rounded up to the next millisecond: not to return before the time asked for.
-        limit = None if timeout is None else max(0, -int(-timeout * 1000 // 1))
-        return bool(poll.poll(limit))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # poll(2) takes an int of milliseconds, which ends after 24 days: then wait again.
+            left_s = _POLL_MAX_S if deadline is None else deadline - time.monotonic()
+            left_ms = math.ceil(min(max(left_s, 0.0), _POLL_MAX_S) * 1000)
+            if poll.poll(left_ms):
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
 
     def close(self) -> None:
         """Give the descriptor back. Closing twice is harmless."""

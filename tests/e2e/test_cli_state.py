@@ -118,6 +118,11 @@ def test_set_if_version_lets_one_of_two_win(terminal: Terminal) -> None:
     assert terminal.run("get", "n").stdout == b"two"
 
 
+def test_a_value_may_begin_with_a_dash_after_two(terminal: Terminal) -> None:
+    assert terminal.run("set", "offset", "--", "-5").returncode == 0
+    assert terminal.run("get", "offset").stdout == b"-5"
+
+
 def test_a_value_that_is_too_long_is_refused_and_changes_nothing(terminal: Terminal) -> None:
     terminal.run("set", "small", "abc", "--size", "4")
     refused = terminal.run("set", "small", "abcde")
@@ -240,7 +245,9 @@ def test_stat_tells_facts(terminal: Terminal) -> None:
 def test_rm_removes_and_names_what_it_could_not(terminal: Terminal) -> None:
     terminal.run("set", "a", "x")
     terminal.run("set", "b", "x")
-    assert terminal.run("rm", "a", "b").returncode == 0
+    removed = terminal.run("rm", "a", "b", "--json")
+    assert removed.returncode == 0
+    assert json.loads(removed.stdout) == {"deleted": ["a", "b"]}
     assert terminal.run("ls").stdout == b""
 
 

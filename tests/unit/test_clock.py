@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -70,6 +71,30 @@ def test_an_alarm_that_is_not_set_does_not_fire() -> None:
     with Alarm() as alarm:
         assert alarm.at_ns is None
         assert not alarm.wait(0.01)
+
+
+@pytest.mark.parametrize("timeout", [0.01, timedelta(milliseconds=10), 0, -1])
+def test_the_limit_of_a_wait_may_be_seconds_or_a_timedelta(timeout: float | timedelta) -> None:
+    with Alarm() as alarm:
+        alarm.set(now() + 60 * NS_PER_S)
+        assert not alarm.wait(timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf"), 10.0**12, timedelta.max])
+def test_a_wait_longer_than_the_kernel_can_count_still_ends_in_time(
+    timeout: float | timedelta | None,
+) -> None:
+    with Alarm() as alarm:
+        alarm.set(now() + 10 * MS)
+        assert alarm.wait(timeout)
+
+
+def test_an_instant_that_no_kernel_can_hold_is_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Alarm() as alarm:
+        alarm.set(2**70)
+        assert not alarm.wait(0.01)
+        monkeypatch.setattr("holdfast.clock._POLL_MAX_S", 0.01)
+        assert not alarm.wait(0.05)
 
 
 def test_another_thread_may_bring_the_alarm_forward() -> None:

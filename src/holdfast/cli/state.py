@@ -46,8 +46,12 @@ def _complete_names(
 ) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    with _namespace(context.params.get("directory")) as namespace:
-        return [CompletionItem(name) for name in namespace.names() if name.startswith(incomplete)]
+    try:
+        with _namespace(context.params.get("directory")) as namespace:
+            names = sorted(namespace.names())
+    except HoldfastError:
+        return []  # whoever presses Tab wants words or nothing
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _namespace(directory: str | None, *, retain: bool = False) -> Namespace:
@@ -93,14 +97,15 @@ def get(name: str, directory: str | None, raw: bool, as_json: bool) -> None:
     elif raw or not sys.stdout.isatty():
         sys.stdout.buffer.write(_contents(snapshot, raw=raw))
     else:
-        for line in _contents(snapshot, raw=False).split(b"\n"):
+        for line in _contents(snapshot, raw=False).removesuffix(b"\n").split(b"\n"):
             print(as_text(line))
 
 
 @state.command(
     epilog="\b\nExample:\n"
     "  holdfast state set greeting hello\n"
-    "  date | holdfast state set clock - --size 64"
+    "  date | holdfast state set clock - --size 64\n"
+    "  holdfast state set offset -- -5"
 )
 @name_argument
 @click.argument("value")
@@ -272,7 +277,8 @@ def stat(name: str, directory: str | None, as_json: bool) -> None:
 @state.command(epilog="\b\nExample:\n  holdfast state rm greeting")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_complete_names)
 @directory_option
-def rm(names: tuple[str, ...], directory: str | None) -> None:
+@json_option
+def rm(names: tuple[str, ...], directory: str | None, as_json: bool) -> None:
     """Delete each state NAME, unless another process is subscribed to it (exit code 75).
 
     The first that cannot be deleted ends the command.
@@ -282,6 +288,8 @@ def rm(names: tuple[str, ...], directory: str | None) -> None:
             handle: State = namespace.subscribe(name, "rw", create=False)
             with handle:
                 handle.delete()
+    if as_json:
+        print_json({"deleted": names})
 
 
 def _contents(snapshot: Snapshot, *, raw: bool) -> bytes:
