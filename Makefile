@@ -13,7 +13,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Newer versions of pip pass on that setuptools calls ext-modules in pyproject.toml experimental.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --quiet
 C_SOURCES := $(sort $(wildcard src/holdfast/_native/*.c src/holdfast/state/core/*.c))
 C_HEADERS := $(sort $(wildcard src/holdfast/_native/*.h src/holdfast/state/core/*.h))
 INPUTS := pyproject.toml $(C_SOURCES) $(C_HEADERS)

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,22 @@ def test_watch_gives_up_at_its_time_limit(terminal: Terminal) -> None:
     assert waited.returncode == 75
     assert waited.stdout == b""
     assert waited.stderr == b"waiting for the first commit to nobody.writes\n"
+
+
+def test_watch_every_shows_the_last_of_a_burst_and_not_before_its_time(terminal: Terminal) -> None:
+    terminal.run("set", "n", "0")
+    with terminal.start(
+        "watch", "n", "--every", "1.5", "--count", "2", "--timeout", "30", "--json"
+    ) as child:
+        assert child.stdout
+        first = json.loads(child.stdout.readline())
+        started = time.monotonic()
+        for number in range(1, 4):
+            terminal.run("set", "n", str(number))
+        second = json.loads(child.stdout.readline())
+        assert time.monotonic() - started > 1
+    assert (first["value"], second["value"], second["version"]) == ("0", "3", 4)
+    assert child.returncode == 0
 
 
 def test_a_watcher_may_come_first(terminal: Terminal) -> None:

@@ -7,6 +7,7 @@ creates evaporates with its last subscriber, as states of programs do.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from datetime import UTC, datetime
@@ -199,12 +200,10 @@ def watch(
     deadline = None if timeout is None else time.monotonic() + timeout
     printed = 0
     with _namespace(directory) as namespace, namespace.subscribe(name, "r") as handle:
-        if every is not None:
-            handle.throttle(every)
         if not handle.written:
             print(f"waiting for the first commit to {name}", file=sys.stderr)
         while count is None or printed < count:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = None if deadline is None else _at_most(math.inf, deadline)
             if not handle.wait(left):
                 return ExitCode.OK if printed and count is None else ExitCode.BUSY
             snapshot = handle.snapshot()
@@ -212,6 +211,9 @@ def watch(
                 continue  # a notice without a commit: the state was made, or resized
             _print_change(name, snapshot, as_json=as_json)
             printed += 1
+            if every is not None and printed != count:
+                # The next look shows the newest, so that looking later is all it takes.
+                time.sleep(every if deadline is None else _at_most(every, deadline))
     return ExitCode.OK
 
 
@@ -314,6 +316,10 @@ def _instant(snapshot: Snapshot) -> str:
     past_ns = clock.realtime_ns() - (clock.boottime_ns() - snapshot.time_ns)
     seconds, ns = divmod(past_ns, NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000:03}Z"
+
+
+def _at_most(seconds: float, deadline: float) -> float:
+    return min(seconds, max(0.0, deadline - time.monotonic()))
 
 
 def _print_change(name: str, snapshot: Snapshot, *, as_json: bool) -> None:
