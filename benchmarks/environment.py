@@ -25,7 +25,7 @@ def describe(versions: dict[str, str]) -> dict[str, object]:
     """Machine, interpreter and versions of all that is measured; nothing that names the host."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],  # the rest is who built it
         "machine": platform.machine(),
         "cpu": _cpu_model(),
         "cpus": len(os.sched_getaffinity(0)),
