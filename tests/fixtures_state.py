@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from holdfast.state import Namespace
-from tests.peer import Peer
+from tests.peer import Peer, python_path
 
 MakePeer = Callable[..., Peer]
 RunScript = Callable[..., str]
@@ -51,7 +51,7 @@ def peer(directory: Path) -> Iterator[MakePeer]:
 
 
 @pytest.fixture
-def script(directory: Path, project: Path) -> RunScript:
+def script(directory: Path) -> RunScript:
     """Runs source in an interpreter of its own, where ``sys.argv[1]`` is the directory.
 
     What it prints is the result; a script that fails makes the test fail with its traceback.
@@ -63,7 +63,7 @@ def script(directory: Path, project: Path) -> RunScript:
             [*before, *interpreter, textwrap.dedent(source), str(directory), *arguments],
             capture_output=True,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(project)},
+            env=os.environ | {"PYTHONPATH": python_path()},
             timeout=50,
         )
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"

@@ -20,6 +20,13 @@ from typing import Any
 PATIENCE_S = 20.0  # for an answer: a bound for liveness, never a measure
 
 
+def python_path() -> str:
+    """PYTHONPATH by which other interpreters find these tests, and the library where we do."""
+    here = str(Path(__file__).parents[1])
+    before = os.environ.get("PYTHONPATH")
+    return f"{before}:{here}" if before else here
+
+
 class PeerRaised(Exception):
     """What the peer ran has raised; the text begins with the name of the exception's class."""
 
@@ -32,7 +39,7 @@ class Peer:
             [sys.executable, __file__, os.fspath(directory), repr(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            env=os.environ | {"PYTHONPATH": python_path()},
         )
         self.result()
 

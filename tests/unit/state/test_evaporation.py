@@ -167,6 +167,39 @@ def test_a_consumer_that_starts_anew_has_the_newest_value_at_once(
         writer("go.set(); thread.join()")
 
 
+def test_leaving_waits_for_nobody(namespace: Namespace, directory: Path, peer: MakePeer) -> None:
+    """K26, §7: where somebody was stopped amid subscribing, the next one clears up instead."""
+    stuck = peer()
+    state = namespace.subscribe("s", "rw", size=4)
+    old = state.incarnation
+    stuck(
+        "import fcntl; f = os.open(ns.path + '/.lock', os.O_RDONLY)\nfcntl.flock(f, fcntl.LOCK_EX)"
+    )
+    state.close()
+    assert namespace.names() == ["s"]
+    stuck("os.close(f)")
+    assert_new(namespace, old)
+    assert [path.name for path in directory.iterdir()] == [".lock"]
+
+
+def test_reading_and_committing_wait_for_no_subscriber(
+    namespace: Namespace, peer: MakePeer
+) -> None:
+    """K14, §5.1: the namespace's lock is for coming and going only."""
+    stuck = peer()
+    with namespace.subscribe("s", "rw", size=4) as state, namespace.subscribe("s") as reader:
+        stuck(
+            "import fcntl; f = os.open(ns.path + '/.lock', os.O_RDONLY)\n"
+            "fcntl.flock(f, fcntl.LOCK_EX)"
+        )
+        reader.fileno()
+        for number in range(100):
+            state.transact(lambda txn: txn.write(0, bytes([txn.data[0] + 1])))
+            assert reader.wait(10)
+            assert reader.read()[0] == number + 1
+        stuck("os.close(f)")
+
+
 # -- retained -------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -267,12 +268,12 @@ def test_a_view_of_a_closed_handle_subscribes_nobody(namespace: Namespace, write
 @pytest.mark.xfail(
     strict=True, reason="State._mapping keeps it as long as the handle is referenced"
 )
-def test_a_closed_handle_maps_nothing(writer: State, reader: State) -> None:
+def test_a_closed_handle_maps_nothing(writer: State, reader: State, directory: Path) -> None:
     """K37: without a view the memory is given back at once, not when the handle is collected."""
-    assert len(mappings("/s.state")) == 2
+    assert len(mappings(f"{directory}/s.state")) == 2
     writer.close()
     reader.close()
-    assert mappings("/s.state") == []
+    assert mappings(f"{directory}/s.state") == []
 
 
 def test_a_view_of_a_grown_state_has_its_size(writer: State, reader: State) -> None:
@@ -295,7 +296,8 @@ def test_storing_through_a_readers_pointer_is_a_fault(peer: MakePeer) -> None:
         "maps = [l.split() for l in open('/proc/self/maps') if 's.state' in l]\n"
         "place = next(int(m[0].split('-')[0], 16) for m in maps if m[1] == 'r--s')"
     )
-    assert victim.leave("ctypes.memset(place, 1, 1)") == -11
+    # A sanitizer catches the signal, says so, and exits with 1.
+    assert victim.leave("ctypes.memset(place, 1, 1)") in {-signal.SIGSEGV, 1}
 
 
 def test_leaving_a_with_block_closes(namespace: Namespace) -> None:
