@@ -228,6 +228,23 @@ def test_a_killed_parent_is_gone_although_its_child_lives(
         assert fresh.incarnation != old
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the fork's child keeps the file of a closed handle with an open transaction",
+)
+def test_a_killed_parent_is_gone_although_its_child_has_its_transaction(
+    namespace: Namespace, peer: MakePeer
+) -> None:
+    """§5.8, U2, K26: of a handle that was closed while a transaction was open, too."""
+    parent = peer()
+    parent("s = ns.subscribe('s', 'rw', size=8); t = s.transaction(); s.close()")
+    old = parent("s.incarnation")
+    parent("os.fork() or (os.read(0, 1), os._exit(0))")  # lives until its input is closed
+    parent.kill()
+    with namespace.subscribe("s") as fresh:
+        assert fresh.incarnation != old
+
+
 def test_a_child_finds_a_state_that_is_gone_deleted(script: RunScript) -> None:
     """§5.8, K26: the parent closed before the child had ever used its handle."""
     script("""
