@@ -38,6 +38,7 @@ __all__ = ["State"]
 _R = TypeVar("_R")
 
 
+@native.quick
 class State(native.Handle):
     """A subscription to a state: made by `subscribe` or `Namespace.subscribe`.
 
@@ -61,6 +62,7 @@ class State(native.Handle):
         "_permissions",
         "_type",
         "_watch",
+        "_writable",
         "name",
     )
 
@@ -75,6 +77,7 @@ class State(native.Handle):
     _number: int
     _mapping: native.Mapping
     _watch: Watch | None
+    _writable: bool
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class State(native.Handle):
         self.name = name
         self._namespace = namespace
         self._permissions = permissions
+        self._writable = Permission.WRITE in permissions
         self._path = f"{namespace.path}/{name}{files.STATE_SUFFIX}"
         self._type, self._codec = codec
         self._facts = facts
@@ -119,10 +123,6 @@ class State(native.Handle):
             files.announce_writer(self._fd, self._number)
         else:
             files.announce_reader(self._fd)
-
-    @property
-    def _writable(self) -> bool:
-        return Permission.WRITE in self._permissions
 
     # -- what it is -------------------------------------------------------------------------------
 

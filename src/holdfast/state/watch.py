@@ -24,9 +24,13 @@ from holdfast._native import kernel
 if TYPE_CHECKING:
     from holdfast.state.core import native
 
-__all__ = ["POLL_NS", "Watch"]
+__all__ = ["EVENTS", "POLL_NS", "Watch"]
 
 POLL_NS = 5_000_000  # between two looks where nothing better can be had
+
+# A committer rings by write(2); the files of one that dies are closed by the kernel. The tests take
+# the second notice away and see it missed.
+EVENTS = kernel.IN_MODIFY | kernel.IN_CLOSE_WRITE
 
 _NO_INSTANCE = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM}
 
@@ -83,9 +87,7 @@ def _watch_file(state_fd: int) -> int:
         raise
     try:
         # By descriptor: the file that is mapped, whatever has its name by now.
-        kernel.inotify_add_watch(
-            fd, f"/proc/self/fd/{state_fd}", kernel.IN_MODIFY | kernel.IN_CLOSE_WRITE
-        )
+        kernel.inotify_add_watch(fd, f"/proc/self/fd/{state_fd}", EVENTS)
     except OSError as error:
         os.close(fd)
         if error.errno in _NO_INSTANCE:

@@ -114,6 +114,8 @@ PyObject *hf_handle_enlist(PyObject *self, PyObject *unused);
 
 void hf_page_drop(struct page *page);
 
+PyObject *hf_quick(PyObject *module, PyObject *type);
+
 int64_t hf_now_ns(void);
 
 /* Free an object of a heap type: its memory, then the reference to its type. */

@@ -15,7 +15,9 @@ LOCK_WRITERS: int
 LOCK_LENGTH: int
 
 _D = TypeVar("_D")
+_T = TypeVar("_T", bound=type[Handle])
 
+def quick(kind: _T, /) -> _T: ...
 def header(
     *, name: bytes, size: int, page_size: int, flags: int, incarnation: bytes, created_ns: int
 ) -> bytes: ...

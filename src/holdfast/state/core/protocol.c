@@ -204,9 +204,12 @@ static enum hf_result look_once(const struct hf_region *region, struct hf_look *
     }
     struct hf_slot *slot = &header->slot[look->slot];
     look->tag = hf_tag(look->version);
-    /* pairs with the release store of the tag in fill */
+    /* pairs with the release stores of the tag in fill_slot */
     if (atomic_load_explicit(&slot->tag, memory_order_acquire) != look->tag) {
-        return HF_AGAIN;
+        /* Either head has moved on and the slot is used again, or this is no sound state: what head
+         * names is never modified.  Never a reason to look for ever. */
+        bool moved = atomic_load_explicit(&header->head, memory_order_relaxed) != look->head;
+        return moved ? HF_AGAIN : HF_DAMAGED;
     }
     uint64_t extent = atomic_load_explicit(&slot->extent, memory_order_relaxed);
     look->size = atomic_load_explicit(&slot->size, memory_order_relaxed);
@@ -334,8 +337,9 @@ static enum hf_result fill_slot(struct hf_region *region, unsigned index,
                                 const struct hf_commit *commit, uint64_t version) {
     struct hf_slot *slot = &region->header->slot[index];
     /* From here on a reader of the slot's old content finds out: ordered before every store below
-     * by the fence, which pairs with the one in hf_still. */
-    atomic_store_explicit(&slot->tag, HF_TAG_FILLING, memory_order_relaxed);
+     * by the fence, which pairs with the one in hf_still.  Release: pairs with the load of the tag in
+     * look_once, so that whoever sees the slot used again sees as well that head has moved. */
+    atomic_store_explicit(&slot->tag, HF_TAG_FILLING, memory_order_release);
     order_tag_before_stores();
     enum hf_result result = extend_slot(region, index, commit->size);
     if (result != HF_OK) {

@@ -1,0 +1,166 @@
+"""The kill sweep: an act is cut off after each of its instructions, and the world must go on.
+
+    python -m tests.kill.sweep [--every N] [--scenario NAME] [--json]
+
+For each scenario a child process is forked, single-stepped (ptrace) through one act, say a commit,
+and after instruction 1, 2, 3, … of it
+
+* killed with SIGKILL: what readers see is the old or the new version, whole; whoever waits wakes
+  if it is the new one; the next writer succeeds at once, and nobody has cleaned anything up;
+* stopped with SIGSTOP: the same, while it stands there; and when it may go on, it finds out that it
+  came too late, or had been in time.
+
+Prints what was done and what was seen; exits with 1 if a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast._native import kernel
+from holdfast.state import watch
+from holdfast.state.core import native
+from tests.kill.tracer import Exited, Tracee
+
+CAUSES = ["killed", "stopped"]
+WAKE_LIMIT_MS = 1000  # K55: a watcher wakes within a second of a death
+
+
+class Scenario(Protocol):
+    """One act, and what must hold when it was cut off."""
+
+    name: str
+
+    def victim(self, pause: Callable[[], None]) -> int | None:
+        """In the child: get ready, pause(), act, pause(); an exit code."""
+        ...
+
+    def check(self, cause: str) -> str:
+        """After a cut: raise AssertionError if a promise is broken; in one word what was seen."""
+        ...
+
+    def settle(self, seen: str, exit_code: int) -> None:
+        """A victim that was stopped has ended: does its exit code agree with what was seen?"""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+def entry_of(scenario: Scenario) -> int:
+    """Where an act begins: the first instruction of the core."""
+    tracee = Tracee(scenario.victim)
+    text = tracee.text_of(native.__file__)
+    while tracee.step():
+        address = tracee.program_counter()
+        if address in text:
+            tracee.kill()
+            scenario.check("killed")
+            return address
+    raise AssertionError("the act never entered the core")
+
+
+def cut_at(scenario: Scenario, entry: int, step: int) -> Tracee | None:
+    """A child that has executed `step` instructions of the act; None if it was through before."""
+    tracee = Tracee(scenario.victim)
+    try:
+        tracee.run_to(entry)
+        top = tracee.stack_pointer()
+        for _ in range(step):
+            tracee.step()
+        if tracee.stack_pointer() <= top:
+            return tracee
+        tracee.kill()
+    except Exited:
+        pass
+    return None
+
+
+def sweep(
+    scenario: Scenario, every: int, causes: list[str], progress: Callable[[str], None]
+) -> dict[str, int]:
+    """Kill, then stop, at every `every`-th instruction, until the act is through.
+
+    How many instructions it has depends on what the earlier victims have left behind.
+    """
+    entry = entry_of(scenario)
+    seen: Counter[str] = Counter()
+    for cause in causes:
+        # A coarse sweep stops at other instructions than it kills at.
+        step = 0 if cause == "killed" else every // 2
+        while (tracee := cut_at(scenario, entry, step)) is not None:
+            if cause == "killed":
+                tracee.kill()
+                seen[f"killed, {scenario.check(cause)}"] += 1
+            else:
+                tracee.leave_stopped()
+                what = scenario.check(cause)
+                scenario.settle(what, tracee.resume())
+                seen[f"stopped, {what}"] += 1
+            if step % 50 < every:
+                progress(f"{scenario.name}: {cause} after {step} instructions")
+            step += every
+        scenario.check("killed")
+    return dict(sorted(seen.items()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the scenarios that were asked for."""
+    from tests.kill.scenarios import SCENARIOS
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th instruction")
+    parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
+    parser.add_argument("--cause", action="append", choices=CAUSES)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--without",
+        choices=["death-notice"],
+        help="take a safeguard out: the sweep must then find a broken promise",
+    )
+    options = parser.parse_args(arguments)
+
+    if options.without == "death-notice":
+        watch.EVENTS = kernel.IN_MODIFY
+
+    def progress(line: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
+
+    results: dict[str, dict[str, int]] = {}
+    for name in options.scenario or sorted(SCENARIOS):
+        directory = tempfile.mkdtemp(prefix="holdfast-sweep-", dir="/dev/shm")
+        scenario = SCENARIOS[name](directory)
+        try:
+            results[name] = sweep(scenario, options.every, options.cause or CAUSES, progress)
+        except AssertionError as broken:
+            progress("")
+            print(f"{name}: BROKEN: {broken}", file=sys.stderr)
+            return 1
+        finally:
+            scenario.close()
+            shutil.rmtree(directory, ignore_errors=True)
+    progress("")
+    if options.json:
+        print(json.dumps(results, indent=2))
+    else:
+        for name, counts in results.items():
+            print(name + ": " + "; ".join(f"{what} {n}" for what, n in counts.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    # A promise broken in the way of a hang shall end, too, and say where it hung.
+    faulthandler.dump_traceback_later(600, exit=True)
+    sys.exit(main())
