@@ -1,0 +1,61 @@
+"""What an act is to the stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holdfast.demo.promise import Promise
+    from holdfast.demo.stage import Player
+
+__all__ = ["Act", "Line"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the picture that is shown meanwhile.
+
+    Attributes:
+        who: The player, or several that do the same.
+        doing: What, in a few words.
+        count: How much of it so far; the screen makes a rate of it.
+        lives: The processes that do it now.
+        note: What else is to be told.
+    """
+
+    who: str
+    doing: str
+    count: int
+    lives: Sequence[Player]
+    note: str = ""
+
+
+class Act(Protocol):
+    """A part of the play; made with the stage, on which it puts its players."""
+
+    def players(self) -> Sequence[Player]:
+        """Who must be ready before the play begins."""
+        ...
+
+    def begin(self) -> None:
+        """Everybody is ready: let them play."""
+        ...
+
+    def step(self) -> None:
+        """Called a hundred times a second: kill, replace, look."""
+        ...
+
+    def lines(self) -> Sequence[Line]:
+        """What is going on."""
+        ...
+
+    def finish(self) -> None:
+        """Bring the players to rest."""
+        ...
+
+    def promises(self) -> Sequence[Promise]:
+        """What was promised and what was seen; everybody rests."""
+        ...

@@ -1,0 +1,74 @@
+"""A player, from inside: ``python -m holdfast.demo.player``, started by the stage and only by it.
+
+A player obeys its standard input: "go", "stop", and its end, which is the end of the stage: however
+that process died, its players die with it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+
+from holdfast.demo.tally import READY, Row, Tally
+from holdfast.state import Namespace
+
+__all__ = ["Part", "main"]
+
+
+class Part:
+    """What one player has.
+
+    Attributes:
+        namespace: The states of the demo.
+        row: Its own row of the tally.
+        number: Which of several that play the same role.
+        chance: Its own source of random numbers.
+        sabotage: What it is told to spoil, to show that somebody notices; mostly "".
+    """
+
+    def __init__(
+        self, directory: str, row: int, number: int, chance: random.Random, sabotage: str
+    ) -> None:
+        self.namespace = Namespace(os.path.join(directory, "states"))
+        self.row: Row = Tally(os.path.join(directory, "tally")).row(row)
+        self.number = number
+        self.chance = chance
+        self.sabotage = sabotage
+        self._go = threading.Event()
+        self._stop = threading.Event()
+        threading.Thread(target=self._obey, daemon=True).start()
+
+    def _obey(self) -> None:
+        while line := os.read(0, 64):
+            if b"go" in line:
+                self._go.set()
+            if b"stop" in line:
+                self._go.set()
+                self._stop.set()
+        os._exit(0)
+
+    def ready(self) -> None:
+        """Tell the stage that everything is set up."""
+        self.row[READY] = 1
+
+    def wait_for_go(self) -> None:
+        """Stand by until the stage says so."""
+        self._go.wait()
+
+    def playing(self) -> bool:
+        """Whether to go on."""
+        return not self._stop.is_set()
+
+
+def main(arguments: list[str]) -> None:
+    """Play one role to its end."""
+    from holdfast.demo.acts import ROLES
+
+    directory, role, row, number, seed, sabotage = arguments
+    ROLES[role](Part(directory, int(row), int(number), random.Random(seed), sabotage))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,122 @@
+"""What is shown: the play while it goes on, and the promises at the end.
+
+Talk goes to standard error: a live picture on a terminal, else one line a second. The table at the
+end, or the JSON document, is the result, and goes to standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from holdfast.demo.acts.act import Line
+    from holdfast.demo.promise import Promise
+    from holdfast.demo.stage import Stage
+
+__all__ = ["Screen", "print_promises"]
+
+PICTURE_S = 0.2
+LINE_S = 1.0
+EVENTS_SHOWN = 6
+PIPE_WIDTH = 118  # of the table where there is no terminal to ask
+
+
+class Screen:
+    """Shows the play on standard error. As a context manager it leaves the terminal as it was."""
+
+    def __init__(self, stage: Stage, lines: Callable[[], Sequence[Line]]) -> None:
+        self._stage = stage
+        self._lines = lines
+        self._console = Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._every_s = PICTURE_S if self._live else LINE_S
+        self._due = 0.0
+        self._before: dict[str, tuple[float, int]] = {}
+        self._events_told = 0
+
+    def open(self) -> None:
+        """Begin to show."""
+        self._due = time.monotonic() + self._every_s
+        for line in self._lines():
+            self._before[line.who] = (time.monotonic(), line.count)
+        if self._live:
+            self._live.start()
+
+    def say(self, text: str) -> None:
+        """A line of talk."""
+        print(text, file=sys.stderr, flush=True)
+
+    def update(self) -> None:
+        """Show what is going on, if it is time again."""
+        if time.monotonic() < self._due:
+            return
+        self._due += self._every_s
+        lines = [(line, self._rate(line)) for line in self._lines()]
+        if self._live:
+            self._live.update(self._picture(lines), refresh=True)
+        else:
+            self.say(self._sentence(lines))
+
+    def _rate(self, line: Line) -> int:
+        at, count = self._before[line.who]
+        now = time.monotonic()
+        if now - at >= LINE_S:
+            self._before[line.who] = (now, line.count)
+        return round((line.count - count) / max(now - at, 1e-9))
+
+    def _sentence(self, lines: Sequence[tuple[Line, int]]) -> str:
+        rates = "  ".join(f"{line.who} {rate:,}/s" for line, rate in lines)
+        news = len(self._stage.events) - self._events_told
+        self._events_told += news
+        last = f"  ({news} events, last: {self._stage.events[-1].what})" if news else ""
+        return f"{self._stage.elapsed_s:4.0f} s  {rates}{last}"
+
+    def _picture(self, lines: Sequence[tuple[Line, int]]) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for head in ("who", "pid", "does", "a second", "so far", ""):
+            right = head in {"a second", "so far"}
+            table.add_column(head, justify="right" if right else "left", no_wrap=True)
+        for line, rate in lines:
+            pids = " ".join(str(player.pid) for player in line.lives)
+            table.add_row(line.who, pids, line.doing, f"{rate:,}", f"{line.count:,}", line.note)
+        told = [
+            Text(f"{event.at_s:7.2f} s  {event.what}", style="dim")
+            for event in self._stage.events[-EVENTS_SHOWN:]
+        ]
+        time_left = Text(f"{self._stage.elapsed_s:.0f} of {self._stage.seconds:g} s", style="bold")
+        return Group(time_left, table, Text(""), *told)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._live:
+            self._live.stop()
+
+
+def print_promises(promises: Sequence[Promise]) -> None:
+    """The table at the end, on standard output."""
+    terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if terminal else PIPE_WIDTH)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for head in ("promised: no", "seen", "", "evidence"):
+        table.add_column(head, overflow="fold")
+    for promise in promises:
+        verdict = Text("kept", "green") if promise.kept else Text("BROKEN", "bold red")
+        seen = f"{promise.seen:,} of {promise.of:,} {promise.unit}"
+        table.add_row(promise.name, seen, verdict, promise.evidence)
+    if terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -1,0 +1,256 @@
+"""The stage: a private place for states, the players on it, and the book of what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from holdfast.demo.promise import Promise
+from holdfast.demo.tally import READY, ROWS, Row, Tally
+from holdfast.errors import Unavailable
+from holdfast.state import Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+__all__ = ["Event", "Player", "Stage"]
+
+START_LIMIT_S = 60.0  # an interpreter on a machine that has other things to do
+STOP_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, and how many seconds after the beginning."""
+
+    at_s: float
+    what: str
+
+
+class Player:
+    """One process, from outside."""
+
+    def __init__(self, stage: Stage, role: str, row: int, number: int, sabotage: str) -> None:
+        self.role = role
+        self.row: Row = stage.tally.row(row)
+        self.row[READY] = 0
+        self.expected_to_live = True
+        self._complaint = os.path.join(stage.directory, f"stderr-{row}")
+        seed = str(stage.chance.getrandbits(32))
+        command = [sys.executable, "-P", "-m", "holdfast.demo.player"]
+        with open(self._complaint, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [*command, stage.directory, role, str(row), str(number), seed, sabotage],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                process_group=0,  # Ctrl-C is for the stage: it knows what to do
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self.process.pid
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has set itself up."""
+        return bool(self.row[READY])
+
+    def say(self, word: str) -> None:
+        """Tell it to "go" or to "stop"."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # dead: whoever cares finds out by its count
+            os.write(self.process.stdin.fileno(), word.encode() + b"\n")
+
+    def kill(self) -> int:
+        """SIGKILL, and wait until it is dead; the instant before (CLOCK_BOOTTIME)."""
+        self.expected_to_live = False
+        before_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self.process.kill()
+        self.close()
+        return before_ns
+
+    def stop(self) -> None:
+        """Let it end by itself; it is killed if it does not."""
+        self.say("stop")
+        try:
+            self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def fallen(self) -> str | None:
+        """Its last words, if it has ended in an error and was not killed by us."""
+        if not self.expected_to_live or not self.process.poll():
+            return None
+        with open(self._complaint, encoding="utf-8", errors="replace") as file:
+            words = file.read().strip()
+        return words or f"exit code {self.process.returncode}"
+
+    def close(self) -> None:
+        """Give back what a dead player leaves: its pipe, and its entry in the process table."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Stage:
+    """Everything that the acts share. As a context manager it clears itself away.
+
+    Attributes:
+        directory: A private directory, in shared memory where there is some.
+        namespace: The states of the demo, in that directory.
+        tally: What the players count.
+        chance: Decides whom to kill and when; made from the seed.
+        sabotage: What is spoilt on purpose; mostly "".
+        seconds: How long the play lasts.
+        events: What has happened so far.
+    """
+
+    def __init__(self, seconds: float, seed: int, sabotage: str = "") -> None:
+        self.seconds = seconds
+        self.chance = random.Random(seed)
+        self.sabotage = sabotage
+        self.events: list[Event] = []
+        self.players: list[Player] = []
+        self._rows = 0
+        self._began = time.monotonic()
+        place = os.environ.get("HOLDFAST_STATE_DIR") or "/dev/shm"  # noqa: S108 - mkdtemp is private
+        self._made = _made(place)
+        inside = place if os.access(place, os.W_OK | os.X_OK) else None
+        self.directory = tempfile.mkdtemp(prefix="holdfast-demo-", dir=inside)
+        self.tally = Tally(os.path.join(self.directory, "tally"))
+        self.namespace = Namespace(os.path.join(self.directory, "states"))
+        if sabotage == "litter":
+            with Namespace(self.namespace.path, retain=True) as careless:
+                careless.subscribe("litter", "rw", size=8)
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def begin(self, players: Sequence[Player]) -> None:
+        """Wait until everybody is ready; time counts from here.
+
+        Raises:
+            Unavailable: Somebody is not.
+        """
+        limit = time.monotonic() + START_LIMIT_S
+        while not all(player.ready for player in players):
+            self.raise_for_fallen()
+            if time.monotonic() > limit:
+                raise Unavailable(
+                    "the processes of the demo do not start", hint="is the machine overloaded?"
+                )
+            time.sleep(0.005)
+        self._began = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began
+
+    def note(self, what: str) -> None:
+        """Write something into the book of events."""
+        self.events.append(Event(round(self.elapsed_s, 3), what))
+
+    # -- players ----------------------------------------------------------------------------------
+
+    def reserve_row(self) -> int:
+        """A row of the tally that nobody has."""
+        self._rows += 1
+        assert self._rows <= ROWS, "an act reserves rows without end"
+        return self._rows - 1
+
+    def start(self, role: str, *, row: int | None = None, number: int = 0) -> Player:
+        """Start a process that plays `role`; in a row of an earlier one it goes on counting."""
+        where = self.reserve_row() if row is None else row
+        player = Player(self, role, where, number, self.sabotage)
+        self.players.append(player)
+        return player
+
+    def raise_for_fallen(self) -> None:
+        """See whether a player has ended by itself.
+
+        Raises:
+            Unavailable: One has, while everybody was getting ready.
+        """
+        for player in self.players:
+            words = player.fallen()
+            if words is not None:
+                raise Unavailable(f"a process of the demo ended: {words}", on=player.role)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def promises(self) -> list[Promise]:
+        """What holds for the stage as a whole; the players have stopped."""
+        fallen = [words for player in self.players if (words := player.fallen()) is not None]
+        for words in fallen:
+            self.note("a process failed: " + words)
+        killed = sum(not player.expected_to_live for player in self.players)
+        names = self.namespace.names()
+        self.namespace.close()
+        left = [name for name in os.listdir(self.namespace.path) if not name.startswith(".")]
+        return [
+            Promise(
+                "failing processes",
+                len(fallen),
+                len(self.players),
+                "processes",
+                f"{killed} were killed, the others left",
+                {"killed": killed},
+            ),
+            Promise(
+                "states left behind",
+                len(left),
+                len(names),
+                "states",
+                "gone with their last subscriber",
+                {"files": len(left)},
+            ),
+        ]
+
+    def close(self) -> None:
+        """Kill whoever is left and remove every trace."""
+        # A second Ctrl-C shall not leave half of it behind; this takes some milliseconds.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for player in self.players:
+                player.process.kill()
+            for player in self.players:
+                player.close()
+            self.namespace.close()
+            shutil.rmtree(self.directory, ignore_errors=True)
+            if self._made:
+                with contextlib.suppress(OSError):
+                    os.rmdir(self._made)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _made(place: str) -> str | None:
+    """Make the place if it is missing; its name if that was done."""
+    try:
+        os.makedirs(place, 0o700)
+    except OSError:
+        return None  # it is there, or it cannot be made: then another one is found
+    return place
