@@ -107,7 +107,7 @@ native-address: $(VENV)/stamp-test
 native-thread:
 	mkdir -p build/thread
 	$(CC) -std=c11 -O1 -g -pthread -fsanitize=thread -Isrc/holdfast/state/core -o build/thread/stress \
-		tests/native/stress.c src/holdfast/state/core/protocol.c
+		tests/native/stress.c $(addprefix src/holdfast/state/core/,look.c slots.c commit.c several.c)
 	TSAN_OPTIONS=halt_on_error=1 build/thread/stress
 
 clean: ## remove everything that was made here

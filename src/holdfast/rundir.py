@@ -101,6 +101,7 @@ def _make(where: str) -> bool:
         os.mkdir(where, 0o700)  # never wider than asked for, not even for an instant
     except FileExistsError:
         return False
+    os.chmod(where, 0o700)  # the umask may have left us less than it takes to open it
     return True
 
 

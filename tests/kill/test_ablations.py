@@ -18,20 +18,23 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-# What is replaced, by what, and what the sweep must say.
+# Where what is replaced, by what, and what the sweep must say.
 ABLATIONS = {
     "the second look after a slot was taken": (
+        "slots.c",
         "if (atomic_load_explicit(&header->head, memory_order_acquire) != head) {",
         "if (0) {",
         "one that came too late",
     ),
     "publication validates": (
+        "commit.c",
         "    if (result == HF_OK &&\n        !atomic_compare_exchange_strong_explicit(",
         "    atomic_store(&header->head, hf_head(*version + 1, slot));\n"
         "    if (0 && !atomic_compare_exchange_strong_explicit(",
         "yet it ended with",
     ),
     "ring first, note it afterwards": (
+        "commit.c",
         """    ssize_t written = pwrite(region->fd, "", 1, HF_RING_OFFSET);""",
         """    atomic_store_explicit(&bell->rung, wanted, memory_order_relaxed);
     ssize_t written = pwrite(region->fd, "", 1, HF_RING_OFFSET);""",
@@ -40,14 +43,13 @@ ABLATIONS = {
 }
 
 
-def build(project: Path, target: Path, old: str, new: str) -> None:
+def build(project: Path, target: Path, name: str, old: str, new: str) -> None:
     """A copy of the package whose core was compiled with one passage replaced."""
     shutil.copytree(project / "src", target, ignore=shutil.ignore_patterns("__pycache__"))
     core = target / "holdfast" / "state" / "core"
-    protocol = core / "protocol.c"
-    text = protocol.read_text()
+    text = (core / name).read_text()
     assert text.count(old) == 1, "the safeguard is no longer where this test looks for it"
-    protocol.write_text(text.replace(old, new))
+    (core / name).write_text(text.replace(old, new))
     subprocess.run(
         [
             *(os.environ.get("CC", "cc"), "-std=c11", "-O2", "-shared", "-fPIC"),
@@ -66,8 +68,8 @@ def test_the_sweep_notices_when_a_safeguard_is_missing(
     project: Path, tmp_path: Path, safeguard: str
 ) -> None:
     """K46, K48, K55, K63: a safeguard without such a test is decoration."""
-    old, new, complaint = ABLATIONS[safeguard]
-    build(project, tmp_path / "src", old, new)
+    name, old, new, complaint = ABLATIONS[safeguard]
+    build(project, tmp_path / "src", name, old, new)
     found = subprocess.run(
         [sys.executable, "-m", "tests.kill.sweep", "--scenario", "commit", "--cause", "stopped"],
         cwd=project,

@@ -53,21 +53,9 @@ FIELDS = {
 }
 REFUSALS = (LayoutMismatch, Damaged)
 
-# What is not right yet, by field.
-KNOWN = {
-    "head": "with the deleted bit every subscription raises Deleted",
-    "next subscriber": "a number beyond what a lock can have is let in, or out as struct.error",
-    "extent": "an extent that overlaps another slot's passes the audit",
-}
-
 
 def fields(names: Iterable[str]) -> list[ParameterSet]:
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=KNOWN[name]))
-        if name in KNOWN
-        else pytest.param(name)
-        for name in names
-    ]
+    return [pytest.param(name) for name in names]
 
 
 @pytest.fixture
@@ -200,7 +188,6 @@ def test_a_size_beyond_the_page_is_refused(retaining: Namespace, file: Path) -> 
         assert examine(retaining, file) == "--"
 
 
-@pytest.mark.xfail(strict=False, reason="whether chance meets one of KNOWN")
 @settings(
     max_examples=300,
     deadline=None,

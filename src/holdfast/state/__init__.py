@@ -32,7 +32,7 @@ from holdfast.state.core.native import View
 from holdfast.state.files import PAGE_SIZE
 from holdfast.state.handle import State
 from holdfast.state.namespace import Namespace, subscribe
-from holdfast.state.transaction import Transaction
+from holdfast.state.transaction import Transaction, snapshot, transaction
 from holdfast.state.values import Permission, Snapshot, StateInfo
 
 __all__ = [
@@ -44,5 +44,7 @@ __all__ = [
     "StateInfo",
     "Transaction",
     "View",
+    "snapshot",
     "subscribe",
+    "transaction",
 ]

@@ -72,4 +72,16 @@ _FAILURES: dict[str, Callable[[str, int, int], HoldfastError]] = {
     "out_of_bounds": lambda name, offset, length: InvalidArgument(
         f"{length} bytes at {offset} lie outside the state", on=name
     ),
+    "table_full": lambda name, *_: Busy(
+        "64 commits of several states are under way at once", on=name, hint="try again"
+    ),
+    "not_a_member": lambda name, *_: InvalidArgument(
+        "the state is no member of this transaction", on=name, hint="add() it first"
+    ),
+    "member_already": lambda name, *_: InvalidArgument(
+        "the state is a member of this transaction already", on=name, hint="use txn[state]"
+    ),
+    "too_many": lambda name, limit, _: InvalidArgument(
+        f"a transaction has at most {limit} states", on=name
+    ),
 }

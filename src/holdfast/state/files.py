@@ -3,6 +3,7 @@
 ============  ====================================================================================
 NAME.state    the state: header and slots (``core/layout.h``)
 NAME.bell     who waits for it; those who may read the state by their group may write this
+.txn          the table of several-state commits; made when the first of them is
 .lock         flock by whoever subscribes, unsubscribes or deletes; not to read or commit
 ============  ====================================================================================
 
@@ -23,7 +24,9 @@ import os
 import random
 import re
 import struct
+import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +50,7 @@ PAGE_SIZE = os.sysconf("SC_PAGESIZE")
 STATE_SUFFIX = ".state"
 BELL_SUFFIX = ".bell"
 LOCK_NAME = ".lock"
+TABLE_NAME = ".txn"
 
 LOCK_WAIT_S = 10.0  # for another process' subscribe, which takes some 100 microseconds
 
@@ -80,24 +84,66 @@ def check_name(name: str) -> str:
 
 # -- one subscriber at a time ---------------------------------------------------------------------
 
-_held: set[int] = set()  # descriptors of .lock that are locked now
+# Of this process, one thread at a time, and never while it forks: a child would inherit descriptors
+# that the parent has locked, or is about to give to a handle that could let go of them.
+_quiescent = threading.RLock()
+_holding: Counter[tuple[int, int]] = Counter()  # directories that this thread has locked already
+
+os.register_at_fork(
+    before=_quiescent.acquire,
+    after_in_parent=_quiescent.release,
+    after_in_child=_quiescent.release,
+)
 
 
 @contextlib.contextmanager
 def locked(directory_fd: int, where: str, mode: int, wait_s: float) -> Iterator[None]:
-    """Hold the namespace's lock. Opened anew each time: threads and forks must not share it.
+    """Hold the namespace's lock; a thread that has it may take it again.
 
     Raises:
         Busy: Somebody has held it for `wait_s` seconds: a stopped process, most likely.
         NotPermitted: The directory is somebody else's and has never been used.
     """
+    status = os.fstat(directory_fd)
+    which = (status.st_dev, status.st_ino)
+    deadline = time.monotonic() + wait_s
+    pause = 0.0001
+    while True:
+        with _quiescent, _try_lock(directory_fd, where, mode, again=_holding[which] > 0) as taken:
+            if taken:
+                _holding[which] += 1
+                try:
+                    yield
+                finally:
+                    _holding[which] -= 1
+                return
+        if time.monotonic() > deadline:
+            raise Busy(
+                f"another process has been subscribing or deleting here for {wait_s:g} s",
+                on=where,
+                hint=f"see who it is with: fuser -v {where}/{LOCK_NAME} (stopped, perhaps?)",
+            )
+        time.sleep(random.uniform(0, pause))
+        pause = min(0.01, pause * 2)
+
+
+@contextlib.contextmanager
+def _try_lock(directory_fd: int, where: str, mode: int, *, again: bool) -> Iterator[bool]:
+    if again:
+        yield True
+        return
     fd = _open_lock(directory_fd, where, mode)
-    _held.add(fd)
     try:
-        _wait_for_lock(fd, where, wait_s)
-        yield
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # not by closing: a child may have a copy
     finally:
-        _held.discard(fd)
         os.close(fd)
 
 
@@ -107,7 +153,7 @@ def _open_lock(directory_fd: int, where: str, mode: int) -> int:
         return os.open(LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory_fd)
     except FileNotFoundError:
         pass
-    except PermissionError as error:
+    except OSError as error:
         raise explained(error, where) from error
     try:
         fd = os.open(
@@ -117,35 +163,6 @@ def _open_lock(directory_fd: int, where: str, mode: int) -> int:
     except OSError as error:
         raise explained(error, where) from error
     return fd
-
-
-def _wait_for_lock(fd: int, where: str, wait_s: float) -> None:
-    deadline = time.monotonic() + wait_s
-    pause = 0.0001
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Busy(
-                    f"another process has been subscribing or deleting here for {wait_s:g} s",
-                    on=where,
-                    hint=f"see who it is with: fuser -v {where}/{LOCK_NAME} (stopped, perhaps?)",
-                ) from None
-            time.sleep(random.uniform(0, pause))
-            pause = min(0.01, pause * 2)
-        else:
-            return
-
-
-def _let_go_after_fork() -> None:
-    """A fork taken while another thread held the lock: the child's copy would keep it held."""
-    for fd in _held:
-        os.close(fd)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 # -- who is subscribed ----------------------------------------------------------------------------
@@ -188,6 +205,7 @@ class Facts:
     created_ns: int
     retained: bool
     mapping_length: int
+    deleted: bool
     identity: tuple[int, int]  # device and inode
 
     @classmethod
@@ -199,7 +217,7 @@ class Facts:
             Damaged: It is a state whose constants contradict themselves.
         """
         status = os.fstat(fd)
-        problem, layout, stored, incarnation, created_ns, flags, length = native.examine(
+        problem, layout, stored, incarnation, created_ns, flags, length, deleted = native.examine(
             fd, PAGE_SIZE
         )
         if problem is not None:
@@ -215,6 +233,7 @@ class Facts:
             created_ns=created_ns,
             retained=bool(flags & native.RETAIN),
             mapping_length=length,
+            deleted=deleted,
             identity=(status.st_dev, status.st_ino),
         )
 
@@ -256,15 +275,19 @@ def open_existing(directory_fd: int, filename: str, where: str, *, writable: boo
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in {errno.EISDIR, errno.ENXIO}:  # a directory; a socket or a FIFO
+            raise _something_else(f"{where}/{filename}") from error
         raise explained(error, f"{where}/{filename}") from error
     if not _regular(fd):
         os.close(fd)
-        raise LayoutMismatch(
-            "there is something else than a file where a state is wanted",
-            on=f"{where}/{filename}",
-            hint="move it away",
-        )
+        raise _something_else(f"{where}/{filename}")
     return fd
+
+
+def _something_else(path: str) -> LayoutMismatch:
+    return LayoutMismatch(
+        "there is something else than a file where a state is wanted", on=path, hint="move it away"
+    )
 
 
 def _regular(fd: int) -> bool:
@@ -292,8 +315,24 @@ def create(directory_fd: int, where: str, name: str, *, size: int, mode: int, re
     )
     # Those who may read by their group may also wait: they write the bell, and nothing else.
     bell_mode = mode | (0o020 if mode & 0o040 else 0)
-    _link_new(directory_fd, where, name + BELL_SUFFIX, bell_mode, native.BELL_SIZE, b"")
-    _link_new(directory_fd, where, name + STATE_SUFFIX, mode, native.file_size(size), header)
+    bell = name + BELL_SUFFIX
+    _link_new(directory_fd, where, bell, bell_mode, native.BELL_SIZE, b"")
+    try:
+        size_on_disk = native.file_size(size)
+        _link_new(directory_fd, where, name + STATE_SUFFIX, mode, size_on_disk, header)
+    except BaseException:
+        os.unlink(bell, dir_fd=directory_fd)
+        raise
+
+
+def create_table(directory_fd: int, where: str, mode: int) -> None:
+    """Make the table of several-state commits, if it is missing. Needs no lock.
+
+    Raises:
+        OutOfSpace, NotPermitted, Unsupported: As for a state.
+    """
+    with contextlib.suppress(FileExistsError):
+        _link_new(directory_fd, where, TABLE_NAME, mode, native.TABLE_SIZE, b"")
 
 
 def _link_new(
@@ -309,21 +348,32 @@ def _link_new(
             if content:
                 os.pwrite(fd, content, 0)
             os.fchmod(fd, mode)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(filename, dir_fd=directory_fd)  # a bell whose state was never made
+            if filename.endswith(BELL_SUFFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(filename, dir_fd=directory_fd)  # its state was never made
             # By way of /proc, because linkat(2) of the descriptor itself needs a capability.
             os.link(f"/proc/self/fd/{fd}", filename, dst_dir_fd=directory_fd)
         finally:
             os.close(fd)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise explained(error, f"{where}/{filename}") from error
 
 
-def remove(directory_fd: int, name: str) -> None:
-    """Take a state's files away; the namespace's lock is held. Missing ones are no error."""
+def remove(directory_fd: int, where: str, name: str) -> None:
+    """Take a state's files away; the namespace's lock is held. Missing ones are no error.
+
+    Raises:
+        NotPermitted: The directory is somebody else's.
+    """
     for filename in (name + STATE_SUFFIX, name + BELL_SUFFIX):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.unlink(filename, dir_fd=directory_fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise explained(error, f"{where}/{filename}") from error
 
 
 def memory(directory_fd: int, name: str) -> int:

@@ -7,25 +7,23 @@ on, and what a fork means.
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import contextlib
+import functools
 import os
-import select
-import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from holdfast.errors import Busy, Deleted, HoldfastError, InvalidArgument
-from holdfast.state import files
+from holdfast.state import files, subscribers
 from holdfast.state.core import native
 from holdfast.state.failures import failure
-from holdfast.state.transaction import transact
+from holdfast.state.transaction import transact, transaction
 from holdfast.state.values import Permission, Snapshot, StateInfo, check_size, seconds
 from holdfast.state.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from datetime import timedelta
     from types import TracebackType
 
@@ -55,7 +53,7 @@ class State(native.Handle):
         "_codec",
         "_facts",
         "_fd",
-        "_mapping",
+        "_has_bell",
         "_namespace",
         "_number",
         "_path",
@@ -74,8 +72,8 @@ class State(native.Handle):
     _codec: Codec | None
     _facts: files.Facts
     _fd: int
+    _has_bell: bool
     _number: int
-    _mapping: native.Mapping
     _watch: Watch | None
     _writable: bool
 
@@ -97,19 +95,23 @@ class State(native.Handle):
         self._type, self._codec = codec
         self._facts = facts
         self._watch = None
-        self._mapping = native.Mapping(fd, facts.mapping_length, writable=self._writable)
-        self._enter(fd)
-        with _attached_lock:
-            _attached.add(self)
+        self._fd = -1
+        self._enter(fd, native.Mapping(fd, facts.mapping_length, writable=self._writable))
+        subscribers.add(self)
 
-    def _enter(self, fd: int) -> None:
-        """Become a subscriber of the mapped file, or leave the descriptor to the caller."""
+    def _enter(self, fd: int, mapping: native.Mapping | None) -> None:
+        """Become a subscriber of the file, or leave the descriptor to the caller.
+
+        Without a mapping the one of before the fork is used again, at its old address.
+        """
         bell = self._namespace.bell(self.name)
-        self._attach(fd, self._mapping, bell, None, self._writable)
+        self._has_bell = bell is not None
+        self._attach(fd, mapping, bell, None, self._writable)
         try:
-            problem = self._audit()
-            if problem is not None:
-                self._failed(problem, 0, 0)
+            while (problem := self._audit()) is not None:
+                if problem != "need_table":
+                    self.refuse(problem)
+                self._need_table()
             self._fd = fd
             self._number = self._enlist() if self._writable else 0
             self._announce()
@@ -215,7 +217,7 @@ class State(native.Handle):
     def transact(
         self,
         fn: Callable[[Transaction], _R],
-        *,
+        *states: State,
         attempts: int | None = None,
         timeout: float | timedelta | None = None,
     ) -> _R:
@@ -225,7 +227,8 @@ class State(native.Handle):
         ends the matter: nothing is written, nothing is tried again (K50). Raise `Abort` to give up.
 
         Args:
-            fn: Changes ``txn.data`` or ``txn.value``.
+            fn: Changes ``txn.data`` or ``txn.value``; with several states ``txn[state].data``.
+            states: Further states that commit together with this one, or not at all.
             attempts: How many at most; None for no limit.
             timeout: Seconds after which no new attempt is begun; None for ever.
 
@@ -233,12 +236,10 @@ class State(native.Handle):
             Conflict: The attempts or the time ran out; `Conflict.attempts` says how many were made.
             Busy: The same, and at the last one every slot was being filled by others.
         """
-        return transact(self._start, fn, attempts=attempts, timeout_s=seconds(timeout, "timeout"))
-
-    def _start(self) -> Transaction:
-        if not self._writable:
+        if not (self._writable or any(state._writable for state in states)):
             self.refuse("read_only")
-        return self.transaction()
+        start = functools.partial(transaction, self, *states) if states else self.transaction
+        return transact(start, fn, attempts=attempts, timeout_s=seconds(timeout, "timeout"))
 
     def set_size(self, size: int) -> None:
         """Change how many bytes the state holds.
@@ -269,13 +270,14 @@ class State(native.Handle):
         del keep_file  # no state is persistent yet
         if not self._writable:
             self.refuse("read_only")
+        self._look()  # closed, deleted, or a fork's child that has yet to subscribe: it says so
         with self._namespace.locked():
             # Our own subscriptions do not count, in whatever handle, so they step aside for the
             # question. Nobody can come or go meanwhile: that needs the lock.
-            ours = [s for s in attached() if s._facts.identity == self._facts.identity]
+            ours = [s for s in subscribers.everyone() if s._facts.identity == self._facts.identity]
             for state in ours:
                 files.withdraw(state._fd)
-            if self._fd >= 0 and files.anybody_else(self._fd):
+            if files.anybody_else(self._fd):
                 for state in ours:
                     state._announce()
                 raise Busy(
@@ -302,8 +304,7 @@ class State(native.Handle):
         """
         if self._watch is None:
             self.changed()  # closed, or a fork's child? It says so, or subscribes.
-            bell = self._namespace.bell(self.name) is not None
-            self._watch = Watch(self, self._fd, bell=bell)
+            self._watch = Watch(self, self._fd, bell=self._has_bell)
             with contextlib.suppress(Deleted):
                 if not self.changed():
                     return self._watch.fileno()
@@ -328,17 +329,59 @@ class State(native.Handle):
             return True
         if limit == 0:
             return False
+        self.fileno()
+        watch = self._watch
         deadline = None if limit is None else _boottime() + limit
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        while True:
-            remaining = None if deadline is None else max(0.0, deadline - _boottime())
-            # Rounded up: not to return a moment before the time asked for.
-            poll.poll(None if remaining is None else int(-(-remaining * 1000 // 1)))
+        while watch is not None and watch.wait(
+            None if deadline is None else max(0.0, deadline - _boottime())
+        ):
             if self.changed():
                 return True
-            if remaining == 0:
-                return False
+        return self.changed()
+
+    async def changes(self) -> AsyncIterator[Snapshot]:
+        """Each change as a `Snapshot`, for asyncio; the newest at once if there is any.
+
+        Changes that come faster than they are taken are merged: the newest is always among them.
+        One event loop watches any number of states through one descriptor.
+
+        Raises:
+            Deleted: The state was deleted.
+            Closed: The handle was closed.
+        """
+        from holdfast.state.loopwatch import LoopWatch
+
+        with LoopWatch.of_running_loop().watching(self, self._fileno()) as rung:
+            while True:
+                rung.clear()
+                self._want()  # before the look: what comes after it, rings
+                if self.changed():
+                    yield self.snapshot()
+                elif remaining_ns := self._remaining():
+                    await asyncio.sleep(remaining_ns / 1e9)
+                else:
+                    await rung.wait()
+
+    def _fileno(self) -> int:
+        self._look()  # closed, or a fork's child that has yet to subscribe
+        return self._fd
+
+    def throttle(self, interval: float | timedelta) -> None:
+        """Let this handle see a change at most every `interval` seconds; 0: every one again (K56).
+
+        Two different versions are then never shown less than that apart, by any kind of look
+        (read, view, snapshot, a read-only transaction); in between it goes on to show the last. The
+        first look shows the newest, the last of a burst is always shown, and `fileno`, `wait` and
+        `changes` go by the same rule. Transactions that may write are not throttled: they would
+        always conflict. Other handles are not concerned.
+
+        Raises:
+            InvalidArgument: The interval is negative.
+        """
+        value = seconds(interval, "interval")
+        if value is None or value > 1e9:
+            raise InvalidArgument("interval: seconds, up to thirty years", on=self.name)
+        self._throttle(round(value * 1e9))
 
     # -- ending -----------------------------------------------------------------------------------
 
@@ -349,15 +392,17 @@ class State(native.Handle):
         Closing twice is harmless.
         """
         if not self.closed:
-            with _attached_lock:
-                _attached.discard(self)
-            self._unwatch()
-            if self._detach():
+            watch, self._watch = self._watch, None
+            unused = self._detach()
+            if watch is not None:
+                watch.close()  # after the handle refuses to be used: whoever waits finds out why
+            if unused:
                 self._let_go()
 
     def _let_go(self) -> None:
         """Nothing uses the files any more: end the subscription."""
         fd, self._fd = self._fd, -1
+        subscribers.discard(self)
         if fd < 0:
             return
         try:
@@ -365,11 +410,6 @@ class State(native.Handle):
             self._namespace.unsubscribe(self.name, fd, self._facts)
         finally:
             os.close(fd)
-
-    def _unwatch(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
 
     def __enter__(self) -> Self:
         return self
@@ -403,12 +443,39 @@ class State(native.Handle):
         except HoldfastError as error:
             return f"<State {self.name!r} {self.permissions} {error.code}>"
 
+    # -- several states ----------------------------------------------------------------------------
+
+    @property
+    def rings(self) -> bool:
+        """Whether committers can be asked to wake this handle; if not, it looks every 5 ms."""
+        return self._has_bell
+
+    def _beside(self, other: State) -> None:
+        if not self._namespace.same_directory(other._namespace):
+            raise InvalidArgument(
+                f"{other.name} lies in another directory: {other._namespace.path}",
+                on=self.name,
+                hint="states that commit together must be of one namespace directory",
+            )
+
+    def _need_table(self) -> None:
+        self._use_table(self._namespace.table(create=self._writable))
+
+    def _clear_table(self) -> None:
+        self._namespace.clear_table()
+
     # -- a fork's child ---------------------------------------------------------------------------
 
-    def _after_fork(self) -> None:
+    @property
+    def subscribed(self) -> bool:
+        """Whether it still has its file: closed, it may for the sake of an open transaction."""
+        return self._fd >= 0
+
+    def after_fork(self) -> None:
         """Let go of the parent's files, so that its end is seen by others while we live."""
-        self._unwatch()
-        self._mapping.forget()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.abandon()
         self._forked()
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -416,7 +483,7 @@ class State(native.Handle):
 
     def _reattach(self) -> None:
         """First use in a fork's child: subscribe to the same state, as ourselves."""
-        with _reattach_lock, self._namespace.locked():
+        with self._namespace.locked():  # which one thread of a process has at a time
             if self._fd >= 0:
                 return  # another thread was first
             opened = self._namespace.open_state(self.name, writable=self._writable)
@@ -426,8 +493,7 @@ class State(native.Handle):
             try:
                 if facts.identity != self._facts.identity:
                     self.refuse("deleted")
-                self._mapping.renew(fd)
-                self._enter(fd)
+                self._enter(fd, None)
             except BaseException:
                 os.close(fd)
                 raise
@@ -446,39 +512,7 @@ def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-# -- all handles of this process ------------------------------------------------------------------
-
-_attached: weakref.WeakSet[State] = weakref.WeakSet()
-# Reentrant: collecting garbage may close a handle while this thread holds it.
-_attached_lock = threading.RLock()
-_reattach_lock = threading.Lock()
-
-
-def attached() -> list[State]:
-    """Every handle of this process that is subscribed."""
-    with _attached_lock:
-        return [state for state in _attached if state._fd >= 0]
-
-
-def _after_fork_in_child() -> None:
-    global _attached_lock, _reattach_lock  # noqa: PLW0603 - another thread may have held them
-    _attached_lock = threading.RLock()
-    _reattach_lock = threading.Lock()
-    for state in list(_attached):
-        state._after_fork()
-
-
-def _close_all() -> None:
-    for state in attached():
-        with contextlib.suppress(HoldfastError, OSError):
-            state.close()
-
-
 def _subscribe_again(
     kind: type[Namespace], settings: dict[str, Any], name: str, permissions: str, value_type: Any
 ) -> State:
     return kind(**settings).subscribe(name, permissions, type=value_type)
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_close_all)

@@ -8,11 +8,19 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from holdfast.errors import Busy, Closed, InvalidArgument, LayoutMismatch, NotFound
+from holdfast.errors import (
+    Closed,
+    Damaged,
+    HoldfastError,
+    InvalidArgument,
+    LayoutMismatch,
+    NotFound,
+)
 from holdfast.rundir import secure_directory, state_directory
 from holdfast.state import files
 from holdfast.state.core import native
 from holdfast.state.handle import State
+from holdfast.state.transaction import transaction
 from holdfast.state.typed import codec_for
 from holdfast.state.values import Permission, check_size
 
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from holdfast.state.core.native import Transaction
     from holdfast.state.typed import Codec
 
 __all__ = ["Namespace", "subscribe"]
@@ -63,12 +72,17 @@ class Namespace:
         # Only the default place is one that somebody else could have taken before us.
         self.path = secure_directory(where, 0o700 | readable, foreign=path is not None)
         self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._table: native.Mapping | None = None
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
 
     @property
     def closed(self) -> bool:
         """True after `close`."""
         return self._directory_fd < 0
+
+    def same_directory(self, other: Namespace) -> bool:
+        """Whether the other object stands for the same directory."""
+        return os.path.sameopenfile(self._directory(), other._directory())
 
     def settings(self) -> dict[str, Any]:
         """The arguments that make an equal namespace, in another process too."""
@@ -139,13 +153,13 @@ class Namespace:
         opened = self.open_state(name, writable=writable)
         if opened is not None:
             fd, facts = opened
-            if not facts.retained and not files.anybody_else(fd):
-                os.close(fd)  # what dead subscribers left behind (K26)
-                files.remove(self._directory(), name)
+            if facts.deleted or (not facts.retained and not files.anybody_else(fd)):
+                os.close(fd)  # what dead subscribers left behind (K26), or who died deleting it
                 opened = None
         if opened is None:
             if not create:
                 raise NotFound("there is no such state", on=name, hint="is its writer running?")
+            files.remove(self._directory(), self.path, name)
             files.create(
                 self._directory(),
                 self.path,
@@ -174,7 +188,7 @@ class Namespace:
                 files.withdraw(fd)
                 if not facts.retained and not files.anybody_else(fd):
                     self.remove(name, facts.identity)
-        except (Busy, Closed, OSError):
+        except (HoldfastError, OSError):
             files.withdraw(fd)
 
     # -- the directory ----------------------------------------------------------------------------
@@ -223,6 +237,69 @@ class Namespace:
         finally:
             os.close(fd)
 
+    def table(self, *, create: bool) -> native.Mapping:
+        """The table of several-state commits, mapped; for writing where this process may.
+
+        Raises:
+            NotPermitted: It has to be made, and the directory is somebody else's.
+            OutOfSpace: There is no room for it.
+            Damaged: A commit is under way in a table that is not there.
+        """
+        if self._table is None:
+            if create:
+                files.create_table(self._directory(), self.path, self._mode)
+            self._table = self._map_table()
+        return self._table
+
+    def _map_table(self) -> native.Mapping:
+        for writable in (True, False):
+            try:
+                fd = files.open_existing(
+                    self._directory(), files.TABLE_NAME, self.path, writable=writable
+                )
+            except PermissionError:
+                if writable:
+                    continue
+                raise
+            if fd is None:
+                break
+            try:
+                if os.fstat(fd).st_size >= native.TABLE_SIZE:
+                    return native.Mapping(fd, native.TABLE_SIZE, writable=writable)
+            finally:
+                os.close(fd)
+        raise Damaged(
+            "the table of commits is missing or too short",
+            on=f"{self.path}/{files.TABLE_NAME}",
+            hint="something else has been here; delete the states of this directory",
+        )
+
+    def clear_table(self) -> None:
+        """Free the descriptors of committers that were killed, and that no state's head names.
+
+        Rare: only when all of them are taken. A state that cannot be read may name any of them, so
+        then nothing is freed.
+        """
+        table = self.table(create=True)
+        noted = native.note_descriptors(table)
+        named = []
+        for name in self.names():
+            with contextlib.suppress(LayoutMismatch, Damaged):
+                opened = self.open_state(name, writable=False)
+                if opened is not None:
+                    fd, facts = opened
+                    try:
+                        mapping = native.Mapping(fd, facts.mapping_length, writable=False)
+                    finally:
+                        os.close(fd)
+                    named.append(native.named_commit(mapping))
+        native.free_descriptors(table, noted, named)
+
+    def transaction(self, *states: State) -> Transaction:
+        """A transaction on several states that commit together or not at all; see `transaction`."""
+        self._directory()
+        return transaction(*states)
+
     def remove(self, name: str, identity: tuple[int, int]) -> None:
         """Take the files of that very state away; the lock is held."""
         try:
@@ -232,7 +309,7 @@ class Namespace:
         except FileNotFoundError:
             return
         if (status.st_dev, status.st_ino) == identity:
-            files.remove(self._directory(), name)
+            files.remove(self._directory(), self.path, name)
 
     def memory(self, name: str) -> int:
         """Bytes of memory that the files of a state take."""

@@ -1,4 +1,7 @@
-"""The patience of `State.transact`; a transaction itself is `core/transaction.c`."""
+"""Transactions and snapshots of several states, and the patience of `State.transact`.
+
+A transaction itself is ``core/transaction.c``; one of several states ``core/joint.c``.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,79 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.errors import Busy, Conflict, InvalidArgument
+from holdfast.state.core import native
 from holdfast.state.core.native import Transaction
+from holdfast.state.values import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Transaction", "transact"]
+    from holdfast.state.handle import State
+
+__all__ = ["Transaction", "snapshot", "transact", "transaction"]
 
 _R = TypeVar("_R")
 
 _PAUSE_FIRST_S = 20e-6  # a commit takes a few hundred nanoseconds, a time slice some milliseconds
 _PAUSE_MAX_S = 5e-3
+
+
+def transaction(*states: State) -> Transaction:
+    """Start a transaction on several states: all of them commit at one instant, or none does (K68).
+
+    ``txn[state]`` is a state's part, with its own ``data``; what the parts show is of one moment. A
+    state that is not changed is a condition: the commit fails if it has moved. At most 64 states of
+    one namespace directory. A state on a read-only handle is seen to be unmoved just before the
+    commit, but cannot be held to it: of two transactions that each change what the other only reads
+    so, both can succeed (write skew).
+
+    Args:
+        states: The first leads: ``txn.data`` is its part's.
+
+    Raises:
+        InvalidArgument: None, too many, one twice, or not of one directory.
+        Closed, Deleted, Damaged: As for a read of any of them.
+    """
+    if not states:
+        raise InvalidArgument("transaction() takes at least one state")
+    attempt = 0
+    while True:
+        txn = states[0].transaction()
+        try:
+            for state in states[1:]:
+                txn.add(state)
+        except Conflict:
+            # They were copied at different moments, because somebody has committed: begin again.
+            attempt += 1
+            if attempt > 1:
+                time.sleep(
+                    random.uniform(0, min(_PAUSE_MAX_S, _PAUSE_FIRST_S * 2 ** min(attempt, 16)))
+                )
+        except BaseException:
+            if txn.active:
+                txn.abort()
+            raise
+        else:
+            return txn
+
+
+def snapshot(*states: State) -> tuple[Snapshot, ...]:
+    """The newest versions of several states, all of one moment.
+
+    Reads them until none has moved on between the first copy and the last look; waits for nobody.
+    Read-only handles will do, of any namespace directories.
+
+    Raises:
+        InvalidArgument: More than 64.
+        Closed, Deleted, Damaged: As for a read of any of them.
+    """
+    if len(states) > 64:
+        raise InvalidArgument(f"snapshot() takes at most 64 states, not {len(states)}")
+    samples = native.snapshot(states)
+    return tuple(
+        Snapshot(data, version, state.incarnation, time_ns, pid)
+        for state, (data, version, time_ns, pid, _) in zip(states, samples, strict=True)
+    )
 
 
 def transact(

@@ -47,7 +47,7 @@ class _CTypes:
         self.size: int | None = ctypes.sizeof(kind)
 
     def decode(self, data: bytes) -> Any:
-        return self._kind.from_buffer_copy(data)
+        return self._kind.from_buffer_copy(_long_enough(data, ctypes.sizeof(self._kind)))
 
     def encode(self, value: Any, room: int) -> bytes:
         if not isinstance(value, self._kind):
@@ -63,12 +63,12 @@ class _Packed:
         self.size: int | None = layout.size
 
     def decode(self, data: bytes) -> Any:
-        return self._layout.unpack_from(data)
+        return self._layout.unpack_from(_long_enough(data, self._layout.size))
 
     def encode(self, value: Any, room: int) -> bytes:
         try:
             return _fitting(self._layout.pack(*value), room)
-        except (struct.error, TypeError) as error:
+        except (struct.error, TypeError, OverflowError) as error:
             raise InvalidArgument(
                 f"the value does not fit the format {self._layout.format!r}: {error}"
             ) from error
@@ -83,7 +83,7 @@ class _MessagePack:
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def decode(self, data: bytes) -> Any:
-        (length,) = self._LENGTH.unpack_from(data)
+        (length,) = self._LENGTH.unpack_from(_long_enough(data, self._LENGTH.size))
         if length == 0:
             return None  # zeros: nobody has written
         try:
@@ -97,9 +97,18 @@ class _MessagePack:
     def encode(self, value: Any, room: int) -> bytes:
         try:
             data = self._encode(value)
-        except (TypeError, msgspec.MsgspecError) as error:
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise InvalidArgument(f"the value cannot be encoded: {error}") from error
         return _fitting(self._LENGTH.pack(len(data)) + data, room)
+
+
+def _long_enough(data: bytes, size: int) -> bytes:
+    if len(data) < size:
+        raise Damaged(
+            f"the state has {len(data)} bytes, a value of its type {size}",
+            hint="every subscriber must use the same type",
+        )
+    return data
 
 
 def _fitting(data: bytes, room: int) -> bytes:

@@ -34,7 +34,7 @@ class Permission(enum.Flag):
         value = given.value if isinstance(given, Permission) else given
         if isinstance(value, str):
             value = words.get(value, 0)
-        if isinstance(value, bool) or value not in {1, 2, 3}:
+        if type(value) is not int or value not in {1, 2, 3}:
             raise InvalidArgument(
                 "not a permission",
                 on=repr(given),

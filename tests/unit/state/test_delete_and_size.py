@@ -247,9 +247,6 @@ def test_another_process_that_has_closed_is_in_nobodys_way(state: State, peer: M
     state.delete()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a closed handle whose transaction is open counts as another process"
-)
 def test_an_open_transaction_of_a_closed_handle_is_our_own(
     state: State, namespace: Namespace
 ) -> None:

@@ -237,10 +237,6 @@ def test_a_retained_state_that_is_found_by_readers_only_stays(directory: Path) -
             assert state.incarnation == old
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a retained file with the deleted bit makes every subscription raise Deleted",
-)
 def test_a_killed_delete_leaves_a_name_that_can_be_used(directory: Path, peer: MakePeer) -> None:
     """K32: killed between marking and unlinking a retained state; the next one is new."""
     with Namespace(directory, retain=True) as namespace:

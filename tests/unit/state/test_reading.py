@@ -265,9 +265,6 @@ def test_a_view_of_a_closed_handle_subscribes_nobody(namespace: Namespace, write
         assert bytes(memory) == b"old\0\0\0\0\0"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="State._mapping keeps it as long as the handle is referenced"
-)
 def test_a_closed_handle_maps_nothing(writer: State, reader: State, directory: Path) -> None:
     """K37: without a view the memory is given back at once, not when the handle is collected."""
     assert len(mappings(f"{directory}/s.state")) == 2

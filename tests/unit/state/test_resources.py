@@ -114,7 +114,6 @@ def test_a_private_namespace_keeps_the_group_out(shared: Path, peer: MakePeer) -
 
 
 @AS_ROOT
-@pytest.mark.xfail(strict=True, reason="remove() lets the kernel's PermissionError out as it is")
 @pytest.mark.parametrize("create", [True, False])
 def test_a_reader_of_another_user_is_told_where_only_the_dead_have_been(
     shared: Path, peer: MakePeer, create: bool
@@ -239,7 +238,6 @@ def test_where_there_is_no_room_for_a_state_none_is_made(script: RunScript) -> N
     assert said.endswith("..")  # ten pages suffice: nine for the state, one for its bell
 
 
-@pytest.mark.xfail(strict=True, reason="the bell is made first, and stays when the state fails")
 def test_a_state_that_could_not_be_made_leaves_no_file(script: RunScript) -> None:
     """Issue B: the room that there was is still there."""
     script(
@@ -297,10 +295,10 @@ def test_commits_that_need_a_larger_slot_fail_whole_where_there_is_no_room(
     script(
         ON_A_FULL_DISK
         + """
-    leave(4)
+    leave(3)
     state = namespace.subscribe("s", "rw", size=64)
     reader = namespace.subscribe("s")
-    state.set_size(4096)  # the two pages left, of which the larger extent lies in
+    state.set_size(4096)  # the page that was left: larger extents are page aligned
     assert pages_free() == 0
     expected = bytes(4096)
     committed = failed = 0

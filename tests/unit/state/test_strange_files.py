@@ -162,7 +162,6 @@ def test_a_fifo_is_refused_without_waiting_for_its_other_end(
     refused(retaining, file, LayoutMismatch)
 
 
-@pytest.mark.xfail(strict=True, reason='"rw" gives Unsupported, for EISDIR comes first')
 def test_a_directory_is_refused(retaining: Namespace, file: Path) -> None:
     """K26: LayoutMismatch: it is no regular file."""
     file.unlink()
@@ -172,7 +171,6 @@ def test_a_directory_is_refused(retaining: Namespace, file: Path) -> None:
     assert (file / "inside").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="open(2) fails with ENXIO, which is let out as OSError")
 def test_a_socket_is_refused(retaining: Namespace, file: Path) -> None:
     """K26: LayoutMismatch: it is no regular file."""
     file.unlink()

@@ -142,9 +142,6 @@ def test_closing_ends_a_handle_and_twice_is_harmless(namespace: Namespace) -> No
     assert (state.name, state.permissions) == ("s", "rw")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="delete() of a closed handle withdraws the locks of the process' others"
-)
 def test_a_closed_handle_that_is_asked_to_delete_disturbs_nobody(
     namespace: Namespace, peer: MakePeer
 ) -> None:
@@ -232,11 +229,6 @@ def test_a_written_state_must_have_the_size_that_a_subscriber_asks_for(
         0o077,
         pytest.param(
             0o777,
-            marks=pytest.mark.xfail(
-                os.geteuid() != 0,
-                strict=True,
-                reason="secure_directory() opens the directory that it made before it has its mode",
-            ),
         ),
     ],
 )

@@ -305,13 +305,6 @@ def test_the_data_cannot_be_used_after_the_end(state: State, other: State, end: 
                 use()
 
 
-DERIVED = pytest.mark.xfail(
-    strict=True,
-    reason="a view derived from txn.data does not keep its page from being the next transaction's",
-)
-
-
-@DERIVED
 @pytest.mark.parametrize("end", ["commit", "abort"])
 def test_what_was_built_on_the_data_sees_memory_that_is_nobodys(
     state: State, other: State, end: str
@@ -331,7 +324,6 @@ def test_what_was_built_on_the_data_sees_memory_that_is_nobodys(
     assert late.raw == b"too late"
 
 
-@DERIVED
 @pytest.mark.parametrize("derive", ["slice", "cast", "copy", "readonly"])
 def test_what_was_derived_from_the_data_sees_memory_that_is_nobodys(
     state: State, derive: str

@@ -34,6 +34,10 @@ const char *hf_reason(enum hf_result result) {
         return "deleted";
     case HF_DAMAGED:
         return "damaged";
+    case HF_TABLE_FULL:
+        return "table_full";
+    case HF_NEED_TABLE:
+        return "need_table";
     default:
         return "unknown";
     }
@@ -54,6 +58,9 @@ PyObject *hf_handle_failed(struct handle *self, const char *reason, uint64_t sta
 /* Nothing that happened up to now shall make the file descriptor readable any more; what happens
  * from now on shall.  Drain first, then ask to be rung: the look that follows sees all that is older. */
 static void quiet(struct handle *self) {
+    if (hf_throttle_remaining(self) > 0) {
+        return; /* quiet until then in any case */
+    }
     char events[4096];
     while (self->inotify_fd >= 0 && read(self->inotify_fd, events, sizeof events) > 0) {
     }
@@ -61,10 +68,11 @@ static void quiet(struct handle *self) {
     if (read(self->timer_fd, &expirations, sizeof expirations) < 0 && errno != EAGAIN) {
         return; /* closed under us by close(): the look that follows says so */
     }
+    hf_throttle_listen(self, true);
     hf_want(&self->region);
 }
 
-static bool be_attached(struct handle *self) {
+bool hf_handle_attached(struct handle *self) {
     if (self->status == FORKED) {
         PyObject *result = PyObject_CallMethod((PyObject *)self, "_reattach", NULL);
         if (result == NULL) {
@@ -83,7 +91,7 @@ bool hf_handle_ready(struct handle *self) {
     if (!self->attention) {
         return true;
     }
-    if (!be_attached(self)) {
+    if (!hf_handle_attached(self)) {
         return false;
     }
     if (self->timer_fd >= 0) {
@@ -104,11 +112,23 @@ bool hf_handle_overtaken(struct handle *self, unsigned attempt) {
     return PyErr_CheckSignals() == 0;
 }
 
+bool hf_handle_need_table(struct handle *self) {
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "_need_table", NULL);
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
 bool hf_handle_look(struct handle *self, struct hf_look *look) {
     for (unsigned attempt = 0;; attempt++) {
         enum hf_result result = hf_look(&self->region, look);
         if (result == HF_OK) {
             return true;
+        }
+        if (result == HF_NEED_TABLE) {
+            if (!hf_handle_need_table(self)) {
+                return false;
+            }
+            continue;
         }
         if (result != HF_AGAIN) {
             hf_handle_failed(self, hf_reason(result), 0, 0);
@@ -123,8 +143,7 @@ bool hf_handle_look(struct handle *self, struct hf_look *look) {
 
 /* -- reading -------------------------------------------------------------------------------------- */
 
-/* One consistent snapshot as bytes, and in *look what it is of. */
-static PyObject *sample(struct handle *self, struct hf_look *look) {
+PyObject *hf_newest_sample(struct handle *self, struct hf_look *look) {
     PyObject *bytes = NULL;
     uint32_t size = 0;
     for (unsigned attempt = 0;; attempt++) {
@@ -149,6 +168,12 @@ static PyObject *sample(struct handle *self, struct hf_look *look) {
     }
     Py_XDECREF(bytes);
     return NULL;
+}
+
+/* One consistent snapshot as bytes, and in *look what it is of: the newest, or what a throttled handle
+ * may show. */
+static PyObject *sample(struct handle *self, struct hf_look *look) {
+    return self->throttle_ns > 0 ? hf_throttled_sample(self, look) : hf_newest_sample(self, look);
 }
 
 static PyObject *handle_read(PyObject *object, PyObject *const *args, Py_ssize_t count,
@@ -177,6 +202,23 @@ static PyObject *handle_read(PyObject *object, PyObject *const *args, Py_ssize_t
     return bytes;
 }
 
+static PyObject *readinto_throttled(struct handle *self, const Py_buffer *buffer) {
+    struct hf_look look;
+    PyObject *bytes = hf_throttled_sample(self, &look);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    if (buffer->len < (Py_ssize_t)look.size) {
+        hf_handle_failed(self, "short_buffer", (uint64_t)buffer->len, look.size);
+    } else {
+        memcpy(buffer->buf, PyBytes_AsString(bytes), look.size);
+        result = PyLong_FromUnsignedLong(look.size);
+    }
+    Py_DECREF(bytes);
+    return result;
+}
+
 static PyObject *handle_readinto(PyObject *object, PyObject *argument) {
     struct handle *self = (struct handle *)object;
     Py_buffer buffer;
@@ -185,13 +227,20 @@ static PyObject *handle_readinto(PyObject *object, PyObject *argument) {
     }
     PyObject *result = NULL;
     struct hf_look look;
-    for (unsigned attempt = 0;; attempt++) {
-        if ((attempt == 0 && !hf_handle_ready(self)) || !hf_handle_look(self, &look)) {
-            break;
-        }
+    bool attached = hf_handle_attached(self);
+    for (unsigned attempt = 0; attached && hf_handle_look(self, &look); attempt++) {
         if (buffer.len < (Py_ssize_t)look.size) {
+            /* Before the descriptor is made quiet: what could not be shown is still news. */
             hf_handle_failed(self, "short_buffer", (uint64_t)buffer.len, look.size);
             break;
+        }
+        if (attempt == 0 && self->attention) {
+            hf_handle_ready(self); /* it is attached, so this only makes it quiet; look again */
+            if (self->throttle_ns > 0) {
+                result = readinto_throttled(self, &buffer);
+                break;
+            }
+            continue;
         }
         if (hf_copy(&self->region, &look, buffer.buf, 0, look.size)) {
             self->seen = look.version;
@@ -206,21 +255,23 @@ static PyObject *handle_readinto(PyObject *object, PyObject *argument) {
     return result;
 }
 
+PyObject *hf_sample_tuple(PyObject *bytes, const struct hf_look *look) {
+    return Py_BuildValue("NKLiO", bytes, (unsigned long long)look->version,
+                         (long long)look->time_ns, (int)look->pid,
+                         look->flags & HF_WRITTEN ? Py_True : Py_False);
+}
+
 static PyObject *handle_sample(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct handle *self = (struct handle *)object;
     struct hf_look look;
     PyObject *bytes = hf_handle_ready(self) ? sample(self, &look) : NULL;
-    if (bytes == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("NKLiO", bytes, (unsigned long long)look.version, (long long)look.time_ns,
-                         (int)look.pid, look.flags & HF_WRITTEN ? Py_True : Py_False);
+    return bytes == NULL ? NULL : hf_sample_tuple(bytes, &look);
 }
 
 static PyObject *handle_look(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct handle *self = (struct handle *)object;
     struct hf_look look;
-    if ((self->attention && !be_attached(self)) || !hf_handle_look(self, &look)) {
+    if ((self->attention && !hf_handle_attached(self)) || !hf_handle_look(self, &look)) {
         return NULL;
     }
     return Py_BuildValue("IKLiO", look.size, (unsigned long long)look.version,
@@ -228,109 +279,32 @@ static PyObject *handle_look(PyObject *object, PyObject *Py_UNUSED(unused)) {
                          look.flags & HF_WRITTEN ? Py_True : Py_False);
 }
 
+static bool is_news(const struct handle *self, uint64_t version) {
+    return self->seen == NEVER_SEEN ? version != 0 : version != self->seen;
+}
+
 static PyObject *handle_changed(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct handle *self = (struct handle *)object;
     struct hf_look look;
-    if ((self->attention && !be_attached(self)) || !hf_handle_look(self, &look)) {
+    if ((self->attention && !hf_handle_attached(self)) || !hf_handle_look(self, &look)) {
         return NULL;
     }
-    if (look.version == self->seen && self->timer_fd >= 0) {
+    if (self->throttle_ns > 0 && hf_throttle_remaining(self) > 0) {
+        Py_RETURN_FALSE;
+    }
+    if (self->timer_fd >= 0 && !is_news(self, look.version)) {
         /* Whatever made the descriptor readable was no change.  If one comes between the two looks,
          * its bell may have been silenced: say it again by the timer. */
         quiet(self);
         if (!hf_handle_look(self, &look)) {
             return NULL;
         }
-        if (look.version != self->seen && self->inotify_fd >= 0) {
+        if (is_news(self, look.version) && self->inotify_fd >= 0) {
             struct itimerspec at_once = {.it_value = {.tv_nsec = 1}};
             timerfd_settime(self->timer_fd, 0, &at_once, NULL);
         }
     }
-    return PyBool_FromLong(look.version != self->seen);
-}
-
-/* -- changing ------------------------------------------------------------------------------------- */
-
-/* A change of size is a commit like any other, made from the newest version: it can be overtaken and
- * then tries again.  K23: it does not count as writing.  K25: what was written never shrinks. */
-static PyObject *handle_resize(PyObject *object, PyObject *argument) {
-    struct handle *self = (struct handle *)object;
-    unsigned long size = PyLong_AsUnsignedLong(argument);
-    if (size == (unsigned long)-1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    uint32_t page_size = self->attention && !be_attached(self)
-                             ? 0
-                             : self->region.header->constants.page_size;
-    if (page_size == 0) {
-        return NULL;
-    }
-    if (!self->writable) {
-        return hf_handle_failed(self, "read_only", 0, 0);
-    }
-    if (size < 1 || size > page_size) {
-        return hf_handle_failed(self, "bad_size", size, page_size);
-    }
-    uint8_t *data = PyMem_Malloc(page_size);
-    if (data == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *done = NULL;
-    for (unsigned attempt = 0;; attempt++) {
-        struct hf_look look;
-        if (!hf_handle_look(self, &look)) {
-            break;
-        }
-        if (look.size == size) {
-            done = PyLong_FromUnsignedLongLong(look.version);
-            break;
-        }
-        if ((look.flags & HF_WRITTEN) && size < look.size) {
-            hf_handle_failed(self, "shrinks", size, look.size);
-            break;
-        }
-        memset(data, 0, page_size);
-        uint32_t kept = look.size < size ? look.size : (uint32_t)size;
-        if (hf_copy(&self->region, &look, data, 0, kept)) {
-            struct hf_commit commit = {
-                .started = look.version,
-                .data = data,
-                .size = (uint32_t)size,
-                .flags = look.flags & HF_WRITTEN,
-                .time_ns = hf_now_ns(),
-            };
-            uint64_t version;
-            enum hf_result result = hf_publish(&self->region, &commit, &version);
-            if (result == HF_OK) {
-                done = PyLong_FromUnsignedLongLong(version);
-                break;
-            }
-            if (result != HF_CONFLICT) {
-                hf_handle_failed(self, hf_reason(result), look.version, version);
-                break;
-            }
-        }
-        if (!hf_handle_overtaken(self, attempt)) {
-            break;
-        }
-    }
-    PyMem_Free(data);
-    return done;
-}
-
-static PyObject *handle_mark_deleted(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct handle *self = (struct handle *)object;
-    if (self->attention && !be_attached(self)) {
-        return NULL;
-    }
-    if (!self->writable) {
-        return hf_handle_failed(self, "read_only", 0, 0);
-    }
-    enum hf_result result = hf_delete(&self->region);
-    if (result != HF_OK) {
-        return hf_handle_failed(self, hf_reason(result), 0, 0);
-    }
-    Py_RETURN_NONE;
+    return PyBool_FromLong(is_news(self, look.version));
 }
 
 static PyObject *handle_counters(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -352,7 +326,7 @@ enum fact { FACT_VERSION, FACT_SIZE, FACT_WRITTEN };
 static PyObject *handle_fact(PyObject *object, void *closure) {
     struct handle *self = (struct handle *)object;
     struct hf_look look;
-    if ((self->attention && !be_attached(self)) || !hf_handle_look(self, &look)) {
+    if ((self->attention && !hf_handle_attached(self)) || !hf_handle_look(self, &look)) {
         return NULL;
     }
     switch ((enum fact)(intptr_t)closure) {
@@ -372,6 +346,7 @@ static PyObject *handle_closed(PyObject *object, void *Py_UNUSED(closure)) {
 static void handle_dealloc(PyObject *object) {
     struct handle *self = (struct handle *)object;
     hf_page_drop(self->spare);
+    Py_XDECREF(self->held);
     Py_XDECREF((PyObject *)self->mapping);
     Py_XDECREF((PyObject *)self->bell);
     Py_XDECREF((PyObject *)self->table);
@@ -415,14 +390,21 @@ static PyMethodDef handle_methods[] = {
     {"_sample", handle_sample, METH_NOARGS, "(data, version, time_ns, pid, written) of one moment."},
     {"_look", handle_look, METH_NOARGS,
      "(size, version, time_ns, pid, written) of one moment; nothing counts as shown by it."},
-    {"_resize", handle_resize, METH_O, "Commit a change of size; the version that has it."},
-    {"_mark_deleted", handle_mark_deleted, METH_NOARGS, "Set the deleted bit and wake watchers."},
+    {"_resize", hf_handle_resize, METH_O, "Commit a change of size; the version that has it."},
+    {"_mark_deleted", hf_handle_mark_deleted, METH_NOARGS, "Set the deleted bit and wake watchers."},
     {"_attach", METHOD(hf_handle_attach), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      "_attach(fd, mapping, bell, table, writable)"},
+    {"_use_table", hf_handle_use_table, METH_O, "Look at this table of several-state commits."},
     {"_detach", hf_handle_detach, METH_NOARGS,
      "Refuse further use; True if nothing is under way any more and the files may be closed."},
     {"_forked", hf_handle_forked, METH_NOARGS, "This process is a fork's child: subscribe before use."},
-    {"_watched", hf_handle_watched, METH_VARARGS, "_watched(inotify_fd, timer_fd): -1 for none."},
+    {"_watched", hf_handle_watched, METH_VARARGS,
+     "_watched(epoll_fd, inotify_fd, timer_fd): -1 for none."},
+    {"_want", hf_handle_want, METH_NOARGS, "Ask to be rung at the next change."},
+    {"_throttle", hf_handle_throttle, METH_O, "Show changes at most every so many nanoseconds."},
+    {"_remaining", hf_handle_remaining, METH_NOARGS,
+     "Nanoseconds until a throttled handle shows the next change."},
+    {"_pretend", hf_handle_pretend, METH_O, "For tests: the time that throttling goes by, or -1."},
     {"_audit", hf_handle_audit, METH_NOARGS, "None for a sound file, else what is wrong."},
     {"_enlist", hf_handle_enlist, METH_NOARGS, "Take the next subscriber number."},
     {"_counters", handle_counters, METH_NOARGS, "(commits, conflicts, overtaken, slots owned)"},

@@ -15,11 +15,17 @@
  *     1024  first extents: 8 x first_capacity       the owner of the slot that lies there
  *    ....   growth area, page aligned               the same; allocated only when a state has grown
  *
- * head     version:52 | deleted:1 | pending:1 | spare:2 | slot_new:4 | slot_current:4
+ * head     version:52 | deleted:1 | pending:1 | spare:2 | spare:4    | current:4
+ *          commit:54             | deleted:1 | pending:1 | new:4      | current:4   while pending
  *
  *   One compare-and-swap on it both validates a commit ("nobody has committed since I started")
  *   and publishes it.  52 bits of version last 35 years at four million commits a second, so a
  *   version is never used twice and A -> B -> A is seen as two changes.
+ *
+ *   While a commit of several states is under way, its members' heads are pending: they name the
+ *   commit instead of the version (which is that of the current slot's tag), and whether `new` or
+ *   `current` counts is for that commit's status word to say.  A commit's number is never used
+ *   twice, so neither is a pending head: whoever acts on one that he read long ago, fails.
  *
  * slot     The published slot is never modified.  `tag` is 0 while the slot is being filled, else
  *          version << 1 | 1, so that 0 is no version's tag.  A reader that finds the tag it
@@ -63,8 +69,8 @@
 
 /* -- head --------------------------------------------------------------------------------------- */
 
-#define HF_HEAD_DELETED (UINT64_C(1) << 11)
-#define HF_HEAD_PENDING (UINT64_C(1) << 10)
+#define HF_HEAD_DELETED (UINT64_C(1) << 9)
+#define HF_HEAD_PENDING (UINT64_C(1) << 8)
 #define HF_VERSION_MAX ((UINT64_C(1) << 52) - 1)
 
 static inline uint64_t hf_head(uint64_t version, unsigned current) {
@@ -72,13 +78,19 @@ static inline uint64_t hf_head(uint64_t version, unsigned current) {
 }
 static inline uint64_t hf_head_version(uint64_t head) { return head >> 12; }
 static inline unsigned hf_head_current(uint64_t head) { return (unsigned)(head & 15u); }
-static inline unsigned hf_head_new(uint64_t head) { return (unsigned)(head >> 4 & 15u); }
+
+static inline uint64_t hf_pending(uint64_t commit, unsigned fresh, unsigned current) {
+    return commit << 10 | HF_HEAD_PENDING | (uint64_t)(fresh & 15u) << 4 | (current & 15u);
+}
+static inline uint64_t hf_pending_commit(uint64_t head) { return head >> 10; }
+static inline unsigned hf_pending_new(uint64_t head) { return (unsigned)(head >> 4 & 15u); }
 
 /* -- slot --------------------------------------------------------------------------------------- */
 
 #define HF_TAG_FILLING UINT64_C(0)
 
 static inline uint64_t hf_tag(uint64_t version) { return version << 1 | 1u; }
+static inline uint64_t hf_tag_version(uint64_t tag) { return tag >> 1; }
 
 /* Offset and capacity travel in one word: a reader never pairs the one with another's other. */
 static inline uint64_t hf_extent(uint32_t offset, uint32_t capacity) {
@@ -89,7 +101,7 @@ static inline uint32_t hf_extent_capacity(uint64_t extent) { return (uint32_t)ex
 
 enum hf_slot_flags {
     HF_WRITTEN = 1,  /* somebody has committed data (a change of size alone does not count: K23) */
-    HF_IDENTITY = 2, /* pending only: this state is a condition of the commit, not changed by it */
+    HF_IDENTITY = 2, /* of a pending head's `new`: a condition of the commit, not changed by it */
     HF_SLOT_FLAGS = HF_WRITTEN | HF_IDENTITY,
 };
 
@@ -100,9 +112,7 @@ struct hf_slot {
     _Atomic uint32_t flags;      /* enum hf_slot_flags */
     _Atomic int64_t time_ns;     /* CLOCK_BOOTTIME of the commit */
     _Atomic int32_t pid;         /* of the committer, in its own PID namespace */
-    _Atomic uint32_t reserved;
-    _Atomic uint64_t descriptor; /* pending only: which several-state commit decides */
-    _Atomic uint64_t unused[2];
+    uint32_t unused[7];
 };
 
 /* -- header ------------------------------------------------------------------------------------- */
@@ -158,24 +168,26 @@ static inline uint32_t hf_growth_start(uint32_t page_size, uint32_t first_capaci
 }
 
 /* How much of address space one state takes: every place that any slot can ever have.  Capacities
- * in the growth area are 128, 256, ... page_size; together they need less than two pages a slot. */
+ * in the growth area are page_size, page_size / 2, ... 128; together less than two pages a slot. */
 static inline uint32_t hf_mapping_length(uint32_t page_size, uint32_t first_capacity) {
     return hf_growth_start(page_size, first_capacity) + 2u * HF_SLOTS * page_size;
 }
 
 /* The place of a slot for `size` bytes: its first extent if that is large enough, else the one
- * in the growth area whose capacity is the next power of two. */
+ * in the growth area whose capacity is the next power of two.  The largest come first, so that
+ * they are page aligned. */
 static inline uint64_t hf_place(const struct hf_constants *constants, unsigned slot,
                                 uint32_t size) {
     uint32_t capacity = constants->first_capacity;
     if (size <= capacity) {
         return hf_extent(HF_HEADER_SIZE + slot * capacity, capacity);
     }
-    uint32_t offset = hf_growth_start(constants->page_size, capacity);
-    for (capacity = 2u * HF_LINE; capacity < size; capacity *= 2u) {
-        offset += HF_SLOTS * capacity;
+    uint32_t start = hf_growth_start(constants->page_size, capacity);
+    for (capacity = 2u * HF_LINE; capacity < size;) {
+        capacity *= 2u;
     }
-    return hf_extent(offset + slot * capacity, capacity);
+    uint32_t larger = 2u * HF_SLOTS * (constants->page_size - capacity); /* those before it */
+    return hf_extent(start + larger + slot * capacity, capacity);
 }
 
 /* -- NAME.bell: who waits ------------------------------------------------------------------------
@@ -190,28 +202,38 @@ struct hf_bell {
 };
 #define HF_BELL_SIZE 4096
 
-/* -- .txn: the table of several-state commits ------------------------------------------------------
+/* -- .txn: the table of several-state commits ----------------------------------------------------
  *
  * One status word decides the commit of all its members at once (Herlihy et al., DSTM, 2003;
- * Fraser, UCAM-CL-TR-579).  A member's head is `pending` and its slot_new names the descriptor:
+ * Fraser, UCAM-CL-TR-579).  A commit's number says which word, and which use of it:
  *
- *   slot.descriptor   sequence:48 | descriptor:8 | participant:8      (0: none)
- *   status            sequence:48 | unused:14 | status:2 */
+ *   commit   sequence:48 | descriptor:6
+ *   status   sequence:48 | unused:14 | status:2
+ *
+ * A word is used again when no head names its commit any more.  A commit that was aborted may
+ * still be installed in a head by its stopped owner later on; so a head whose sequence is not the
+ * word's own was aborted. */
 enum hf_status { HF_FREE, HF_UNDECIDED, HF_COMMITTED, HF_ABORTED };
 
-#define HF_DESCRIPTORS 256u
+#define HF_DESCRIPTORS 64u
 #define HF_PARTICIPANTS 64u
 
 struct hf_descriptor {
     _Atomic uint64_t status;
-    _Atomic uint64_t owner;
-    _Atomic uint64_t unsettled; /* one bit for each participant whose head is still pending */
-    uint64_t unused[5];
+    uint64_t unused[7];
+};
+struct hf_table {
+    struct hf_descriptor descriptor[HF_DESCRIPTORS];
 };
 _Static_assert(sizeof(struct hf_descriptor) == HF_LINE, "a descriptor fills one cache line");
+_Static_assert(sizeof(struct hf_table) == 4096, "the table fills one small page");
 
-static inline unsigned hf_descriptor_index(uint64_t id) { return (unsigned)(id >> 8 & 255u); }
-static inline uint64_t hf_descriptor_sequence(uint64_t id) { return id >> 16; }
+static inline uint64_t hf_commit_number(uint64_t sequence, unsigned descriptor) {
+    return sequence << 6 | (descriptor & 63u);
+}
+static inline unsigned hf_commit_descriptor(uint64_t commit) { return (unsigned)(commit & 63u); }
+static inline uint64_t hf_commit_sequence(uint64_t commit) { return commit >> 6; }
+
 static inline uint64_t hf_status_word(uint64_t sequence, enum hf_status status) {
     return sequence << 16 | (uint64_t)status;
 }

@@ -2,9 +2,9 @@
  *
  * A fork copies the mapping into the child, and with it a reference to the parent's open file: while
  * the child lives, the kernel would neither drop the dead parent's locks nor tell watchers that it
- * has gone.  So the child puts empty private memory in its place (`forget`), at the same address so
+ * has gone.  So the child puts empty private memory in its place (forget), at the same address so
  * that a view taken before the fork reads zeros and not a fault, and maps the file anew on first use
- * (`renew`).
+ * (renew).
  */
 #define _GNU_SOURCE
 #include "native.h"
@@ -51,40 +51,20 @@ static void mapping_dealloc(PyObject *object) {
     hf_free(object);
 }
 
-static PyObject *mapping_forget(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct mapping *self = (struct mapping *)object;
-    if (mmap(self->base, self->length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-        MAP_FAILED) {
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+bool hf_mapping_forget(struct mapping *self) {
+    return mmap(self->base, self->length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                0) != MAP_FAILED;
 }
 
-static PyObject *mapping_renew(PyObject *object, PyObject *argument) {
-    struct mapping *self = (struct mapping *)object;
-    int fd = (int)PyLong_AsLong(argument);
-    if (fd == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (mmap(self->base, self->length, protection(self), MAP_SHARED | MAP_FIXED, fd, 0) ==
-        MAP_FAILED) {
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+bool hf_mapping_renew(struct mapping *self, int fd) {
+    return mmap(self->base, self->length, protection(self), MAP_SHARED | MAP_FIXED, fd, 0) !=
+           MAP_FAILED;
 }
-
-static PyMethodDef mapping_methods[] = {
-    {"forget", mapping_forget, METH_NOARGS,
-     "Let go of the file: private zeros take its place at the same address."},
-    {"renew", mapping_renew, METH_O, "Map that file descriptor's file at the same address again."},
-    {NULL, NULL, 0, NULL},
-};
 
 static PyType_Slot mapping_slots[] = {
     {Py_tp_doc, "Mapping(fd, length, writable): a file's first bytes, shared with all who map it."},
     {Py_tp_new, mapping_new},
     {Py_tp_dealloc, mapping_dealloc},
-    {Py_tp_methods, mapping_methods},
     {0, NULL},
 };
 

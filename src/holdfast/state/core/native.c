@@ -83,14 +83,16 @@ static PyObject *native_examine(PyObject *Py_UNUSED(module), PyObject *args) {
     }
     const char *problem = misfit(&header, got, page_size);
     if (problem != NULL) {
-        return Py_BuildValue("(sIy#y#KII)", problem, header.constants.layout, "", (Py_ssize_t)0, "",
-                             (Py_ssize_t)0, 0ULL, 0u, 0u);
+        return Py_BuildValue("(sIy#y#KIIO)", problem, header.constants.layout, "", (Py_ssize_t)0,
+                             "", (Py_ssize_t)0, 0ULL, 0u, 0u, Py_False);
     }
-    return Py_BuildValue("(zIy#y#KII)", NULL, header.constants.layout, header.name,
+    uint64_t head = atomic_load_explicit(&header.head, memory_order_relaxed); /* a private copy */
+    return Py_BuildValue("(zIy#y#KIIO)", NULL, header.constants.layout, header.name,
                          (Py_ssize_t)header.name_length,
                          (const char *)header.constants.incarnation, (Py_ssize_t)16,
                          (unsigned long long)header.constants.created_ns, header.constants.flags,
-                         hf_mapping_length(page_size, header.constants.first_capacity));
+                         hf_mapping_length(page_size, header.constants.first_capacity),
+                         head & HF_HEAD_DELETED ? Py_True : Py_False);
 }
 
 static PyObject *native_file_size(PyObject *Py_UNUSED(module), PyObject *args) {
@@ -102,14 +104,83 @@ static PyObject *native_file_size(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyLong_FromUnsignedLong(HF_HEADER_SIZE + HF_SLOTS * capacity);
 }
 
+/* -- clearing up after several-state committers that were killed ------------------------------------ */
+
+static struct mapping *as_mapping(PyObject *module, PyObject *object) {
+    struct module *state = PyModule_GetState(module);
+    if (Py_TYPE(object) != state->mapping_type) {
+        PyErr_SetString(PyExc_TypeError, "a Mapping is required");
+        return NULL;
+    }
+    return (struct mapping *)object;
+}
+
+static PyObject *native_note_descriptors(PyObject *module, PyObject *object) {
+    struct mapping *table = as_mapping(module, object);
+    if (table == NULL) {
+        return NULL;
+    }
+    uint64_t noted[HF_DESCRIPTORS];
+    hf_note_descriptors((struct hf_table *)table->base, noted);
+    return PyBytes_FromStringAndSize((const char *)noted, sizeof noted);
+}
+
+static PyObject *native_named_commit(PyObject *module, PyObject *object) {
+    struct mapping *state = as_mapping(module, object);
+    if (state == NULL) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(hf_named_commit((const struct hf_header *)state->base));
+}
+
+static PyObject *native_free_descriptors(PyObject *module, PyObject *args) {
+    PyObject *object, *list;
+    const char *bytes;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "Oy#O!", &object, &bytes, &length, &PyList_Type, &list)) {
+        return NULL;
+    }
+    struct mapping *table = as_mapping(module, object);
+    uint64_t noted[HF_DESCRIPTORS];
+    if (table == NULL || length != (Py_ssize_t)sizeof noted) {
+        PyErr_SetString(PyExc_ValueError, "noted: what note_descriptors() gave is required");
+        return NULL;
+    }
+    memcpy(noted, bytes, sizeof noted);
+    Py_ssize_t count = PyList_Size(list);
+    uint64_t *named = PyMem_Malloc(sizeof *named * (size_t)(count + 1));
+    if (named == NULL) {
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        named[i] = PyLong_AsUnsignedLongLong(PyList_GetItem(list, i));
+    }
+    if (!PyErr_Occurred()) {
+        hf_free_descriptors((struct hf_table *)table->base, noted, named, (size_t)count);
+    }
+    PyMem_Free(named);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef native_methods[] = {
     {"header", (PyCFunction)(void (*)(void))native_header, METH_VARARGS | METH_KEYWORDS,
      "The header of a fresh state as bytes, to be written at offset 0 of a zeroed file."},
     {"examine", native_examine, METH_VARARGS,
      "examine(fd, page_size): (problem or None, layout, name, incarnation, created_ns, flags,\n"
-     "mapping length) of a state's file, without touching it."},
+     "mapping length, deleted) of a state's file, without touching it."},
     {"file_size", native_file_size, METH_VARARGS,
      "file_size(size): bytes of a fresh state's file for states of that size."},
+    {"snapshot", hf_joint_snapshot, METH_O,
+     "snapshot(states): (data, version, time_ns, pid, written) of each, all of one moment."},
+    {"note_descriptors", native_note_descriptors, METH_O,
+     "note_descriptors(table): which commits are under way, to be given to free_descriptors."},
+    {"named_commit", native_named_commit, METH_O,
+     "named_commit(mapping): the commit that a mapped state's head names, or 0."},
+    {"free_descriptors", native_free_descriptors, METH_VARARGS,
+     "free_descriptors(table, noted, named): free those noted that no head names."},
     {"quick", hf_quick, METH_O, "Class decorator: make calls of a Handle's subclass as quick as its."},
     {NULL, NULL, 0, NULL},
 };
@@ -141,7 +212,7 @@ static int native_exec(PyObject *module) {
                    PyModule_AddIntConstant(module, "RETAIN", HF_RETAIN) < 0 ||
                    PyModule_AddIntConstant(module, "BELL_SIZE", HF_BELL_SIZE) < 0 ||
                    PyModule_AddIntConstant(module, "TABLE_SIZE",
-                                           HF_DESCRIPTORS * sizeof(struct hf_descriptor)) < 0 ||
+                                           sizeof(struct hf_table)) < 0 ||
                    PyModule_AddObject(module, "LOCK_READERS",
                                       PyLong_FromLongLong(HF_LOCK_READERS)) < 0 ||
                    PyModule_AddObject(module, "LOCK_WRITERS",

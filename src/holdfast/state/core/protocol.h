@@ -19,16 +19,18 @@ enum hf_result {
     HF_NO_SPACE,   /* the file system has no room for a larger extent; nothing was written */
     HF_IS_DELETED, /* the state was deleted */
     HF_DAMAGED,    /* the file breaks its own rules */
+    HF_NEED_TABLE, /* a commit of several states is under way: map the table and look again */
+    HF_TABLE_FULL, /* every descriptor is in use, or was left by the dead; nothing was written */
 };
 
 /* One subscriber's picture of one mapped state. */
 struct hf_region {
     struct hf_header *header;
-    const struct hf_descriptor *table; /* NULL where the namespace has none */
-    struct hf_bell *bell;              /* NULL: may not wait by bell, nor ring it */
-    uint32_t length;                   /* of the mapping */
-    int fd;                            /* of the state's file */
-    uint64_t number;                   /* subscriber number; 0 for a reader */
+    struct hf_table *table; /* NULL as long as nobody needed it; readers map it read-only */
+    struct hf_bell *bell;   /* NULL: may not wait by bell, nor ring it */
+    uint32_t length;        /* of the mapping */
+    int fd;                 /* of the state's file */
+    uint64_t number;        /* subscriber number; 0 for a reader */
     int32_t pid;
 };
 
@@ -65,7 +67,7 @@ uint32_t hf_checksum(const struct hf_header *header);
  * HF_DAMAGED.  For subscribing; asks for the file's size. */
 enum hf_result hf_audit(const struct hf_region *region);
 
-/* Find the current version: HF_OK, HF_IS_DELETED or HF_DAMAGED.  Wait-free unless commits overtake it
+/* Find the current version: HF_OK, HF_IS_DELETED, HF_DAMAGED or HF_NEED_TABLE.  Wait-free unless commits overtake it
  * HF_SLOTS - 1 at a time: then it is lock-free, and gives HF_AGAIN after 64 attempts. */
 enum hf_result hf_look(const struct hf_region *region, struct hf_look *look);
 
@@ -81,6 +83,36 @@ bool hf_still(const struct hf_region *region, const struct hf_look *look);
  * whether the owner of a slot lives when none is free, and to ring when somebody waits. */
 enum hf_result hf_publish(struct hf_region *region, const struct hf_commit *commit,
                           uint64_t *version);
+
+/* One state in a commit of several. */
+struct hf_member {
+    struct hf_region *region;
+    struct hf_commit commit; /* flags & HF_IDENTITY: a condition only, nothing is written */
+    uint64_t version;        /* out: that it made, or the one that is current */
+    /* while the commit is under way */
+    uint64_t expected, installed;
+    unsigned slot;
+    bool owned;
+};
+
+/* Validate and publish several states at once: for every reader all of it happens at one instant,
+ * or nothing does, wherever the committer is killed.  Members whose region has no number (they
+ * may not be written) are looked at just before the decision.  On HF_CONFLICT, HF_IS_DELETED and
+ * the like *failed is the member that it is about.  The table must be mapped for writing. */
+enum hf_result hf_publish_several(struct hf_table *table, struct hf_member *members, unsigned count,
+                                  unsigned *failed);
+
+/* A head that is pending: see it settled, aborting an undecided commit.  HF_OK: head has changed. */
+enum hf_result hf_settle(struct hf_region *region, uint64_t head);
+
+/* The commit that a state's head names, or 0: for finding descriptors that nobody needs. */
+uint64_t hf_named_commit(const struct hf_header *header);
+
+/* Clearing up after committers that were killed: note the status words, THEN collect the commits
+ * that the heads of all states name, then free those noted that are not among them. */
+void hf_note_descriptors(struct hf_table *table, uint64_t noted[HF_DESCRIPTORS]);
+void hf_free_descriptors(struct hf_table *table, const uint64_t noted[HF_DESCRIPTORS],
+                         const uint64_t *named, size_t count);
 
 /* Mark the state deleted for everybody.  HF_IS_DELETED if it already was. */
 enum hf_result hf_delete(struct hf_region *region);

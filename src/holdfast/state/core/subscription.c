@@ -1,11 +1,12 @@
-/* Beginning and ending a subscription, and what a fork and a waiter mean for it: the part of Handle that
- * only namespace.py, handle.py and watch.py call. */
+/* Beginning and ending a subscription, what a fork and a waiter mean for it, and the rare changes: the part
+ * of Handle that only the Python half calls. */
 #include "native.h"
 
+#include <string.h>
 #include <unistd.h>
 
 static void settle_attention(struct handle *self) {
-    self->attention = self->status != ATTACHED || self->timer_fd >= 0;
+    self->attention = self->status != ATTACHED || self->timer_fd >= 0 || self->throttle_ns > 0;
 }
 
 static void replace(struct mapping **place, PyObject *value) {
@@ -19,8 +20,8 @@ static void replace(struct mapping **place, PyObject *value) {
     Py_XDECREF((PyObject *)old);
 }
 
-PyObject *hf_handle_attach(PyObject *object, PyTypeObject *defining_class,
-                               PyObject *const *args, Py_ssize_t count, PyObject *names) {
+PyObject *hf_handle_attach(PyObject *object, PyTypeObject *defining_class, PyObject *const *args,
+                           Py_ssize_t count, PyObject *names) {
     struct handle *self = (struct handle *)object;
     struct module *module = PyType_GetModuleState(defining_class);
     if (count != 5 || names != NULL || module == NULL) {
@@ -28,32 +29,52 @@ PyObject *hf_handle_attach(PyObject *object, PyTypeObject *defining_class,
         return NULL;
     }
     for (int i = 1; i <= 3; i++) {
-        if (!(i > 1 && args[i] == Py_None) && Py_TYPE(args[i]) != module->mapping_type) {
+        bool optional = i > 1 || self->mapping != NULL;
+        if (!(optional && args[i] == Py_None) && Py_TYPE(args[i]) != module->mapping_type) {
             PyErr_SetString(PyExc_TypeError, "_attach(): a Mapping is required");
             return NULL;
         }
     }
-    long fd = PyLong_AsLong(args[0]);
+    int fd = (int)PyLong_AsLong(args[0]);
     int writable = PyObject_IsTrue(args[4]);
     if (PyErr_Occurred()) {
         return NULL;
     }
-    replace(&self->mapping, args[1]);
+    if (args[1] != Py_None) {
+        replace(&self->mapping, args[1]);
+    } else if (!hf_mapping_renew(self->mapping, fd)) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
     replace(&self->bell, args[2]);
     replace(&self->table, args[3]);
     self->module = module;
     self->writable = writable == 1;
     self->region = (struct hf_region){
         .header = (struct hf_header *)self->mapping->base,
-        .table = self->table == NULL ? NULL : (struct hf_descriptor *)self->table->base,
+        .table = self->table == NULL ? NULL : (struct hf_table *)self->table->base,
         .bell = self->bell == NULL ? NULL : (struct hf_bell *)self->bell->base,
         .length = (uint32_t)self->mapping->length,
-        .fd = (int)fd,
+        .fd = fd,
         .pid = (int32_t)getpid(),
     };
-    self->inotify_fd = self->timer_fd = -1;
+    self->epoll_fd = self->inotify_fd = self->timer_fd = -1;
+    self->pretended_ns = -1;
+    if (args[1] != Py_None) {
+        self->seen = NEVER_SEEN; /* a fork's child goes on where its parent was */
+    }
     self->status = ATTACHED;
     settle_attention(self);
+    Py_RETURN_NONE;
+}
+
+PyObject *hf_handle_use_table(PyObject *object, PyObject *table) {
+    struct handle *self = (struct handle *)object;
+    if (Py_TYPE(table) != self->module->mapping_type) {
+        PyErr_SetString(PyExc_TypeError, "_use_table(): a Mapping is required");
+        return NULL;
+    }
+    replace(&self->table, table);
+    self->region.table = (struct hf_table *)self->table->base;
     Py_RETURN_NONE;
 }
 
@@ -72,8 +93,13 @@ PyObject *hf_handle_detach(PyObject *object, PyObject *Py_UNUSED(unused)) {
 
 PyObject *hf_handle_forked(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct handle *self = (struct handle *)object;
+    if (self->mapping != NULL && !hf_mapping_forget(self->mapping)) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
     if (self->status == ATTACHED) {
         self->status = FORKED;
+    } else {
+        replace(&self->mapping, Py_None); /* closed: its transactions cannot subscribe again */
     }
     self->inotify_fd = self->timer_fd = -1;
     settle_attention(self);
@@ -82,15 +108,46 @@ PyObject *hf_handle_forked(PyObject *object, PyObject *Py_UNUSED(unused)) {
 
 PyObject *hf_handle_watched(PyObject *object, PyObject *args) {
     struct handle *self = (struct handle *)object;
-    int inotify_fd;
-    int timer_fd;
-    if (!PyArg_ParseTuple(args, "ii", &inotify_fd, &timer_fd)) {
+    int epoll_fd, inotify_fd, timer_fd;
+    if (!PyArg_ParseTuple(args, "iii", &epoll_fd, &inotify_fd, &timer_fd)) {
         return NULL;
     }
+    self->epoll_fd = epoll_fd;
     self->inotify_fd = inotify_fd;
     self->timer_fd = timer_fd;
     settle_attention(self);
     hf_want(&self->region);
+    Py_RETURN_NONE;
+}
+
+PyObject *hf_handle_want(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    if (!hf_handle_attached(self)) {
+        return NULL;
+    }
+    hf_want(&self->region);
+    Py_RETURN_NONE;
+}
+
+PyObject *hf_handle_throttle(PyObject *object, PyObject *argument) {
+    struct handle *self = (struct handle *)object;
+    long long interval_ns = PyLong_AsLongLong(argument);
+    if ((interval_ns == -1 && PyErr_Occurred()) || !hf_handle_attached(self)) {
+        return NULL;
+    }
+    if (interval_ns > 0 && self->held == NULL && self->seen != NEVER_SEEN) {
+        /* What it last showed, and when, was not kept: it shows the newest now, and counts from now. */
+        PyObject *shown = hf_throttled_sample(self, &self->held_look);
+        if (shown == NULL) {
+            return NULL;
+        }
+        Py_DECREF(shown);
+    }
+    self->throttle_ns = interval_ns;
+    settle_attention(self);
+    if (interval_ns <= 0) {
+        Py_CLEAR(self->held);
+    }
     Py_RETURN_NONE;
 }
 
@@ -114,4 +171,98 @@ PyObject *hf_handle_enlist(PyObject *object, PyObject *Py_UNUSED(unused)) {
                                                 memory_order_relaxed);
     self->region.number = number;
     return PyLong_FromUnsignedLongLong(number);
+}
+
+/* -- changes that are no transactions ---------------------------------------------------------------------- */
+
+/* A change of size is a commit like any other, made from the newest version: it can be overtaken and
+ * then tries again.  K23: it does not count as writing.  K25: what was written never shrinks. */
+PyObject *hf_handle_resize(PyObject *object, PyObject *argument) {
+    struct handle *self = (struct handle *)object;
+    unsigned long size = PyLong_AsUnsignedLong(argument);
+    if (size == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!hf_handle_attached(self)) {
+        return NULL;
+    }
+    uint32_t page_size = self->region.header->constants.page_size;
+    if (!self->writable) {
+        return hf_handle_failed(self, "read_only", 0, 0);
+    }
+    if (size < 1 || size > page_size) {
+        return hf_handle_failed(self, "bad_size", size, page_size);
+    }
+    uint8_t *data = PyMem_Malloc(page_size);
+    if (data == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *done = NULL;
+    for (unsigned attempt = 0;; attempt++) {
+        struct hf_look look;
+        if (!hf_handle_look(self, &look)) {
+            break;
+        }
+        if (look.size == size) {
+            done = PyLong_FromUnsignedLongLong(look.version);
+            break;
+        }
+        if ((look.flags & HF_WRITTEN) && size < look.size) {
+            hf_handle_failed(self, "shrinks", size, look.size);
+            break;
+        }
+        memset(data, 0, page_size);
+        uint32_t kept = look.size < size ? look.size : (uint32_t)size;
+        if (hf_copy(&self->region, &look, data, 0, kept)) {
+            struct hf_commit commit = {
+                .started = look.version,
+                .data = data,
+                .size = (uint32_t)size,
+                .flags = look.flags & HF_WRITTEN,
+                .time_ns = hf_now_ns(),
+            };
+            uint64_t version;
+            enum hf_result result = hf_publish(&self->region, &commit, &version);
+            if (result == HF_OK) {
+                done = PyLong_FromUnsignedLongLong(version);
+                break;
+            }
+            if (result == HF_NEED_TABLE && hf_handle_need_table(self)) {
+                continue;
+            }
+            if (result == HF_NEED_TABLE) {
+                break; /* and the exception of _need_table stands */
+            }
+            if (result != HF_CONFLICT) {
+                hf_handle_failed(self, hf_reason(result), look.version, version);
+                break;
+            }
+        }
+        if (!hf_handle_overtaken(self, attempt)) {
+            break;
+        }
+    }
+    PyMem_Free(data);
+    return done;
+}
+
+PyObject *hf_handle_mark_deleted(PyObject *object, PyObject *Py_UNUSED(unused)) {
+    struct handle *self = (struct handle *)object;
+    if (!hf_handle_attached(self)) {
+        return NULL;
+    }
+    if (!self->writable) {
+        return hf_handle_failed(self, "read_only", 0, 0);
+    }
+    enum hf_result result = hf_delete(&self->region);
+    while (result == HF_NEED_TABLE) {
+        if (!hf_handle_need_table(self)) {
+            return NULL;
+        }
+        result = hf_delete(&self->region);
+    }
+    if (result != HF_OK) {
+        return hf_handle_failed(self, hf_reason(result), 0, 0);
+    }
+    Py_RETURN_NONE;
 }

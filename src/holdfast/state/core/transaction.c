@@ -4,124 +4,40 @@
  * (which its handle keeps for the next one, K60) and the number of the version it started from.  The
  * copy is made at once and not page by page on first touch: 4 KiB cost some 27 ns, a page fault 230
  * times that, and a fault would copy a later version (K62).
- *
- * The page is kept twice, to work on and as at the start: a transaction that changed nothing is an
- * abort (K45), and only a comparison can tell.
  */
 #include "native.h"
 
 #include <string.h>
 
-/* -- Page ------------------------------------------------------------------------------------------- */
-
-static struct page *page_new(struct handle *handle, uint32_t size) {
-    struct page *self = (struct page *)PyType_GenericAlloc(handle->module->page_type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->size = size;
-    self->readonly = !handle->writable;
-    self->data = PyMem_Malloc(2 * (size_t)size);
-    if (self->data == NULL) {
-        Py_DECREF(self);
-        PyErr_NoMemory();
-        return NULL;
-    }
-    return self;
-}
-
-static uint8_t *as_at_start(const struct page *page) { return page->data + page->size; }
-
-/* Let go of the memoryview given out as `data`.  Ours may stay for the next transaction if nobody else
- * has it; otherwise whoever has it must see that it is over: they get ValueError, and where it cannot
- * be released (something was built on it), memory that is nobody's (K42). */
-static void withdraw_memory(struct page *page, bool keep) {
-    if (page->memory == NULL || (keep && Py_REFCNT(page->memory) == 1)) {
-        return;
-    }
-    PyObject *memory = page->memory;
-    page->memory = NULL;
-    if (Py_REFCNT(memory) > 1) {
-        PyObject *released = PyObject_CallMethod(memory, "release", NULL);
-        if (released == NULL) {
-            PyErr_Clear(); /* BufferError: still exported */
-        }
-        Py_XDECREF(released);
-    }
-    Py_DECREF(memory);
-}
-
-/* Drop a page; it and its memoryview hold each other. */
-void hf_page_drop(struct page *page) {
-    if (page != NULL) {
-        withdraw_memory(page, false);
-        Py_DECREF((PyObject *)page);
-    }
-}
-
-static bool page_changed(const struct page *page) {
-    return memcmp(page->data, as_at_start(page), page->size) != 0;
-}
-
-static void page_dealloc(PyObject *object) {
-    PyMem_Free(((struct page *)object)->data);
-    hf_free(object);
-}
-
-static int page_getbuffer(PyObject *object, Py_buffer *buffer, int flags) {
-    struct page *self = (struct page *)object;
-    if (PyBuffer_FillInfo(buffer, object, self->data, (Py_ssize_t)self->size, self->readonly,
-                          flags) < 0) {
-        return -1;
-    }
-    self->exports++;
-    return 0;
-}
-
-static void page_releasebuffer(PyObject *object, Py_buffer *Py_UNUSED(buffer)) {
-    ((struct page *)object)->exports--;
-}
-
-static PyType_Slot page_slots[] = {
-    {Py_tp_doc, "Private memory of a transaction."},
-    {Py_tp_dealloc, page_dealloc},
-    {Py_bf_getbuffer, page_getbuffer},
-    {Py_bf_releasebuffer, page_releasebuffer},
-    {0, NULL},
-};
-
-PyType_Spec hf_page_spec = {
-    .name = "holdfast.state.core.native.Page",
-    .basicsize = sizeof(struct page),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = page_slots,
-};
-
 /* -- beginning and ending ----------------------------------------------------------------------------- */
 
-/* A page for `size` bytes: the handle's spare one if it will do. */
-static struct page *take_page(struct handle *handle, uint32_t size) {
-    struct page *page = handle->spare;
-    handle->spare = NULL;
-    if (page != NULL && page->size != size) {
+static PyObject *begin(struct handle *handle, struct page *page, uint64_t version) {
+    struct transaction *self =
+        (struct transaction *)PyType_GenericAlloc(handle->module->transaction_type, 0);
+    if (self == NULL) {
         hf_page_drop(page);
-        page = NULL;
+        return NULL;
     }
-    if (page == NULL) {
-        page = page_new(handle, size);
-    }
-    return page;
+    memcpy(page->data, hf_page_start(page), page->size);
+    Py_INCREF((PyObject *)handle);
+    self->handle = handle;
+    self->page = page;
+    self->version = version;
+    self->active = true;
+    handle->active++;
+    return (PyObject *)self;
 }
 
-/* Keep a page for the next transaction, unless somebody still looks at it: then it is theirs. */
-static void give_page(struct handle *handle, struct page *page) {
-    withdraw_memory(page, true);
-    bool own = page->memory != NULL;
-    if (handle->spare == NULL && page->exports == own && Py_REFCNT((PyObject *)page) == 1 + own) {
-        handle->spare = page;
-    } else {
-        hf_page_drop(page);
+/* A read-only transaction on a throttled handle is a look like any other (K56). */
+static PyObject *begin_throttled(struct handle *handle) {
+    struct hf_look look;
+    PyObject *bytes = hf_throttled_sample(handle, &look);
+    struct page *page = bytes == NULL ? NULL : hf_page_take(handle, look.size);
+    if (page != NULL) {
+        memcpy(hf_page_start(page), PyBytes_AsString(bytes), look.size);
     }
+    Py_XDECREF(bytes);
+    return page == NULL ? NULL : begin(handle, page, look.version);
 }
 
 PyObject *hf_handle_transaction(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -129,33 +45,24 @@ PyObject *hf_handle_transaction(PyObject *object, PyObject *Py_UNUSED(unused)) {
     if (!hf_handle_ready(handle)) {
         return NULL;
     }
+    if (handle->throttle_ns > 0 && !handle->writable) {
+        return begin_throttled(handle);
+    }
     struct page *page = NULL;
     struct hf_look look;
-    for (unsigned attempt = 0;; attempt++) {
-        if (!hf_handle_look(handle, &look)) {
-            break;
-        }
+    for (unsigned attempt = 0; hf_handle_look(handle, &look); attempt++) {
         if (page == NULL || page->size != look.size) {
             hf_page_drop(page);
-            page = take_page(handle, look.size);
+            page = hf_page_take(handle, look.size);
             if (page == NULL) {
                 return NULL;
             }
         }
-        if (hf_copy(&handle->region, &look, as_at_start(page), 0, look.size)) {
-            struct transaction *self =
-                (struct transaction *)PyType_GenericAlloc(handle->module->transaction_type, 0);
-            if (self == NULL) {
-                break;
+        if (hf_copy(&handle->region, &look, hf_page_start(page), 0, look.size)) {
+            if (handle->throttle_ns <= 0) {
+                handle->seen = look.version;
             }
-            memcpy(page->data, as_at_start(page), look.size);
-            Py_INCREF((PyObject *)handle);
-            self->handle = handle;
-            self->page = page;
-            self->version = handle->seen = look.version;
-            self->active = true;
-            handle->active++;
-            return (PyObject *)self;
+            return begin(handle, page, look.version);
         }
         if (!hf_handle_overtaken(handle, attempt)) {
             break;
@@ -165,32 +72,47 @@ PyObject *hf_handle_transaction(PyObject *object, PyObject *Py_UNUSED(unused)) {
     return NULL;
 }
 
-static int end(struct transaction *self) {
+int hf_transaction_end(struct transaction *self) {
     self->active = false;
-    give_page(self->handle, self->page);
+    PyObject *others = self->others;
+    self->others = NULL;
+    for (Py_ssize_t i = 0; others != NULL && i < PyList_Size(others); i++) {
+        struct transaction *part = (struct transaction *)PyList_GetItem(others, i);
+        if (part->active && hf_transaction_end(part) < 0) {
+            PyErr_Clear(); /* the files of a closed handle: the kernel lets go of them */
+        }
+    }
+    Py_XDECREF(others);
+    hf_page_give(self->handle, self->page);
     self->page = NULL;
     return hf_handle_transaction_ended(self->handle);
 }
 
 /* End with the exception that is set. */
-static PyObject *end_raising(struct transaction *self) {
+PyObject *hf_transaction_end_raising(struct transaction *self) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (end(self) < 0) {
+    if (hf_transaction_end(self) < 0) {
         PyErr_Clear(); /* the first exception is the one that tells why */
     }
     PyErr_Restore(type, value, traceback);
     return NULL;
 }
 
-static PyObject *refuse_ended(struct transaction *self) {
+PyObject *hf_transaction_refuse(struct transaction *self) {
     return hf_handle_failed(self->handle, "ended", self->version, self->version);
 }
 
 /* -- committing ------------------------------------------------------------------------------------- */
 
-/* A fork copies open transactions too: the child's commits like any other, under its own number. */
-static bool can_publish(struct handle *handle) {
+/* A fork copies open transactions too: the child's commits like any other, under its own number.  Only
+ * one whose handle was closed before cannot: nobody is there to subscribe again. */
+bool hf_transaction_can_publish(struct transaction *self) {
+    struct handle *handle = self->handle;
+    if (handle->mapping == NULL) {
+        hf_handle_failed(handle, "closed", 0, 0);
+        return false;
+    }
     return handle->status != FORKED || hf_handle_ready(handle);
 }
 
@@ -198,11 +120,11 @@ static PyObject *commit(struct transaction *self, bool force) {
     struct handle *handle = self->handle;
     struct page *page = self->page;
     uint64_t version = self->version;
-    if (page->readonly || !(force || page_changed(page))) {
-        return end(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(version);
+    if (page->readonly || !(force || hf_page_changed(page))) {
+        return hf_transaction_end(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(version);
     }
-    if (!can_publish(handle)) {
-        return end_raising(self);
+    if (!hf_transaction_can_publish(self)) {
+        return hf_transaction_end_raising(self);
     }
     struct hf_commit what = {
         .started = self->version,
@@ -211,15 +133,24 @@ static PyObject *commit(struct transaction *self, bool force) {
         .flags = HF_WRITTEN,
         .time_ns = hf_now_ns(),
     };
-    enum hf_result result = hf_publish(&handle->region, &what, &version);
+    enum hf_result result;
+    while ((result = hf_publish(&handle->region, &what, &version)) == HF_NEED_TABLE) {
+        if (!hf_handle_need_table(handle)) {
+            return hf_transaction_end_raising(self);
+        }
+    }
     if (result == HF_OK) {
         handle->commits++;
         self->version = version;
-        return end(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(version);
+        return hf_transaction_end(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(version);
     }
     handle->conflicts += result == HF_CONFLICT;
     hf_handle_failed(handle, hf_reason(result), what.started, version);
-    return end_raising(self);
+    return hf_transaction_end_raising(self);
+}
+
+static PyObject *commit_all(struct transaction *self, bool force) {
+    return self->others == NULL ? commit(self, force) : hf_joint_commit(self, force);
 }
 
 static PyObject *transaction_commit(PyObject *object, PyObject *const *args, Py_ssize_t count,
@@ -235,15 +166,18 @@ static PyObject *transaction_commit(PyObject *object, PyObject *const *args, Py_
     if (force < 0) {
         return NULL;
     }
-    return self->active ? commit(self, force != 0) : refuse_ended(self);
+    if (!self->active || self->joined) {
+        return hf_transaction_refuse(self);
+    }
+    return commit_all(self, force != 0);
 }
 
 static PyObject *transaction_abort(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct transaction *self = (struct transaction *)object;
-    if (!self->active) {
-        return refuse_ended(self);
+    if (!self->active || self->joined) {
+        return hf_transaction_refuse(self);
     }
-    if (end(self) < 0) {
+    if (hf_transaction_end(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -251,8 +185,8 @@ static PyObject *transaction_abort(PyObject *object, PyObject *Py_UNUSED(unused)
 
 static PyObject *transaction_enter(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct transaction *self = (struct transaction *)object;
-    if (!self->active) {
-        return refuse_ended(self);
+    if (!self->active || self->joined) {
+        return hf_transaction_refuse(self);
     }
     Py_INCREF(object);
     return object;
@@ -265,12 +199,12 @@ static PyObject *transaction_exit(PyObject *object, PyObject *const *args, Py_ss
         return NULL;
     }
     if (self->active && args[0] == Py_None) {
-        PyObject *version = commit(self, false);
+        PyObject *version = commit_all(self, false);
         if (version == NULL) {
             return NULL;
         }
         Py_DECREF(version);
-    } else if (self->active && end(self) < 0) {
+    } else if (self->active && hf_transaction_end(self) < 0) {
         return NULL;
     }
     Py_RETURN_FALSE;
@@ -290,7 +224,7 @@ static PyObject *transaction_write(PyObject *object, PyObject *const *args, Py_s
     }
     PyObject *result = NULL;
     if (!self->active) {
-        refuse_ended(self);
+        hf_transaction_refuse(self);
     } else if (self->page->readonly) {
         hf_handle_failed(self->handle, "read_only", 0, 0);
     } else if (offset < 0 || bytes.len > (Py_ssize_t)self->page->size - offset) {
@@ -309,7 +243,7 @@ static PyObject *transaction_write(PyObject *object, PyObject *const *args, Py_s
 static PyObject *transaction_data(PyObject *object, void *Py_UNUSED(closure)) {
     struct transaction *self = (struct transaction *)object;
     if (!self->active) {
-        return refuse_ended(self);
+        return hf_transaction_refuse(self);
     }
     struct page *page = self->page;
     if (page->memory == NULL) {
@@ -330,7 +264,7 @@ static PyObject *transaction_active(PyObject *object, void *Py_UNUSED(closure)) 
 static PyObject *transaction_value(PyObject *object, void *Py_UNUSED(closure)) {
     struct transaction *self = (struct transaction *)object;
     if (!self->active) {
-        return refuse_ended(self);
+        return hf_transaction_refuse(self);
     }
     return PyObject_CallMethod((PyObject *)self->handle, "_decoded", "y#", self->page->data,
                                (Py_ssize_t)self->page->size);
@@ -343,14 +277,14 @@ static int transaction_set_value(PyObject *object, PyObject *value, void *Py_UNU
         return -1;
     }
     if (!self->active) {
-        refuse_ended(self);
+        hf_transaction_refuse(self);
         return -1;
     }
     if (self->page->readonly) {
         hf_handle_failed(self->handle, "read_only", 0, 0);
         return -1;
     }
-    PyObject *bytes = PyObject_CallMethod((PyObject *)self->handle, "_encoded", "O", value);
+    PyObject *bytes = PyObject_CallMethod((PyObject *)self->handle, "_encoded", "(O)", value);
     if (bytes == NULL) {
         return -1;
     }
@@ -378,7 +312,7 @@ static PyObject *transaction_repr(PyObject *object) {
 static void transaction_dealloc(PyObject *object) {
     struct transaction *self = (struct transaction *)object;
     if (self->active) {
-        end_raising(self); /* raising or not: nobody is left to be told */
+        hf_transaction_end_raising(self); /* raising or not: nobody is left to be told */
     }
     Py_XDECREF((PyObject *)self->handle);
     hf_free(object);
@@ -393,11 +327,20 @@ static PyMethodDef transaction_methods[] = {
      "A copy that was not changed is not committed, and then nothing can conflict (K45); with\n"
      "force=True it is.  The transaction has ended whatever comes of it (K44).\n"
      "Raises Conflict (somebody has committed since the start; nothing was written), Deleted, Busy,\n"
-     "OutOfSpace, InvalidArgument (it had ended)."},
+     "OutOfSpace, InvalidArgument (it had ended).\n\n"
+     "With several members it commits all of them at one instant, or none; the number is that of the\n"
+     "state it was started on."},
     {"abort", transaction_abort, METH_NOARGS,
      "abort()\n--\n\n"
      "Throw the private copy away.  Always succeeds on an active transaction (K43); InvalidArgument\n"
      "on one that has ended."},
+    {"add", hf_joint_add, METH_O,
+     "add(state)\n--\n\n"
+     "Make another state a member: it commits together with the others, or none does (K68).\n\n"
+     "Returns the member's part, which is also self[state].  A member that is not changed is a\n"
+     "condition: the commit fails if it has moved.  At most 64 members, all of one directory.\n"
+     "Raises Conflict at once if an earlier member has moved on (K69): the transaction has ended.\n"
+     "InvalidArgument: it is a member already, lies elsewhere, or there are too many."},
     {"write", METHOD(transaction_write), METH_FASTCALL,
      "write(offset, data)\n--\n\n"
      "Copy bytes into the private copy.  InvalidArgument if they do not fit."},
@@ -434,6 +377,7 @@ static PyType_Slot transaction_slots[] = {
     {Py_tp_repr, transaction_repr},
     {Py_tp_methods, transaction_methods},
     {Py_tp_getset, transaction_properties},
+    {Py_mp_subscript, hf_joint_part},
     {0, NULL},
 };
 

@@ -10,6 +10,7 @@
 struct view {
     PyObject_HEAD
     struct mapping *mapping;
+    PyObject *held; /* of a throttled handle: the bytes that it shows, instead of shared memory */
     struct hf_region region;
     struct hf_look look;
 };
@@ -17,13 +18,24 @@ struct view {
 PyObject *hf_handle_view(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct handle *handle = (struct handle *)object;
     struct hf_look look;
-    if (!hf_handle_ready(handle) || !hf_handle_look(handle, &look)) {
+    PyObject *held = NULL;
+    if (!hf_handle_ready(handle)) {
+        return NULL;
+    }
+    if (handle->throttle_ns > 0) {
+        held = hf_throttled_sample(handle, &look);
+        if (held == NULL) {
+            return NULL;
+        }
+    } else if (!hf_handle_look(handle, &look)) {
         return NULL;
     }
     struct view *self = (struct view *)PyType_GenericAlloc(handle->module->view_type, 0);
     if (self == NULL) {
+        Py_XDECREF(held);
         return NULL;
     }
+    self->held = held;
     Py_INCREF((PyObject *)handle->mapping);
     self->mapping = handle->mapping;
     self->region = handle->region;
@@ -34,13 +46,15 @@ PyObject *hf_handle_view(PyObject *object, PyObject *Py_UNUSED(unused)) {
 
 static void view_dealloc(PyObject *object) {
     Py_XDECREF((PyObject *)((struct view *)object)->mapping);
+    Py_XDECREF(((struct view *)object)->held);
     hf_free(object);
 }
 
 static int view_getbuffer(PyObject *object, Py_buffer *buffer, int flags) {
     struct view *self = (struct view *)object;
-    return PyBuffer_FillInfo(buffer, object, self->mapping->base + self->look.offset,
-                             (Py_ssize_t)self->look.size, 1, flags);
+    void *bytes = self->held != NULL ? (void *)PyBytes_AsString(self->held)
+                                     : (void *)(self->mapping->base + self->look.offset);
+    return PyBuffer_FillInfo(buffer, object, bytes, (Py_ssize_t)self->look.size, 1, flags);
 }
 
 static Py_ssize_t view_length(PyObject *object) {
@@ -49,7 +63,7 @@ static Py_ssize_t view_length(PyObject *object) {
 
 static PyObject *view_check(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct view *self = (struct view *)object;
-    return PyBool_FromLong(hf_still(&self->region, &self->look));
+    return PyBool_FromLong(self->held != NULL || hf_still(&self->region, &self->look));
 }
 
 static PyObject *view_memoryview(PyObject *object, void *Py_UNUSED(closure)) {

@@ -1,0 +1,56 @@
+"""Every handle of this process, for the moments that concern all of them: a fork, and the end."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.state.handle import State
+
+__all__ = ["add", "discard", "everyone"]
+
+_handles: weakref.WeakSet[State] = weakref.WeakSet()
+# Reentrant: collecting garbage may close a handle while this thread holds it.
+_lock = threading.RLock()
+
+
+def add(state: State) -> None:
+    """It has subscribed."""
+    with _lock:
+        _handles.add(state)
+
+
+def discard(state: State) -> None:
+    """It has let go of its file."""
+    with _lock:
+        _handles.discard(state)
+
+
+def everyone() -> list[State]:
+    """Every handle of this process that has its file."""
+    with _lock:
+        return [state for state in _handles if state.subscribed]
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it
+    _lock = threading.RLock()
+    for state in everyone():
+        state.after_fork()
+
+
+def _close_all() -> None:
+    for state in everyone():
+        with contextlib.suppress(HoldfastError, OSError):
+            state.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_all)
