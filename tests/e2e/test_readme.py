@@ -1,0 +1,99 @@
+"""What the README shows is what happens: its programs are run, its table is compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.peer import python_path
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+class Terminal:
+    """Runs what the README shows, where a reader would."""
+
+    def __init__(self, directory: Path) -> None:
+        self.environment = os.environ | {
+            "HOLDFAST_STATE_DIR": str(directory),
+            "PYTHONPATH": python_path(),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+
+    def run(self, *command: str) -> str:
+        with self.start(*command) as child:
+            out, err = child.communicate(timeout=50)
+        assert child.returncode == 0, err
+        return out
+
+
+@pytest.fixture
+def terminal(directory: Path) -> Terminal:
+    return Terminal(directory)
+
+
+@pytest.mark.parametrize("first", ["writer", "reader"])
+def test_the_example_works_between_two_terminals(terminal: Terminal, first: str) -> None:
+    writer, reader, _ = blocks("python")
+    programs = {"writer": writer, "reader": reader}
+    second = "reader" if first == "writer" else "writer"
+    with terminal.start("-c", programs[first]) as one:
+        two = terminal.run("-c", programs[second])
+        out, err = one.communicate(timeout=50)
+    assert one.returncode == 0, err
+    numbers = [int(line) for line in (out if first == "reader" else two).split()]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 30
+    assert len(numbers) > 5
+
+
+def test_the_example_of_a_transaction_works(terminal: Terminal) -> None:
+    assert terminal.run("-c", blocks("python")[2]) == "1\n"
+
+
+def test_the_example_without_python_works(terminal: Terminal) -> None:
+    [session] = blocks("console")
+    lines = session.splitlines()
+    commands = [line.removeprefix("$ holdfast ").split() for line in lines if line[0] == "$"]
+    shown = [line for line in lines if line[0] != "$"]
+    watch, *others = [["-m", "holdfast", *words] for words in commands]
+    with terminal.start(*watch) as watching:
+        assert watching.stderr
+        assert watching.stdout
+        assert "waiting" in watching.stderr.readline()
+        for command in others[:-1]:
+            out = terminal.run(*command)
+        assert out.split() == shown
+        assert watching.stdout.readline().split()[1:] == ["1", "hello"]
+        watching.terminate()
+    terminal.run("-m", "holdfast", "state", "set", "greeting", "hello")
+    terminal.run(*others[-1])
+
+
+@pytest.mark.serial
+def test_the_table_of_the_demo_has_the_promises_of_the_demo(terminal: Terminal) -> None:
+    out = terminal.run("-m", "holdfast", "demo", "--seconds", "2", "--json")
+    names = [promise["name"] for promise in json.loads(out)["promises"]]
+    [table] = [block for block in blocks("") if block.startswith("promised: no")]
+    rows = [line for line in table.splitlines()[1:] if " of " in line]
+    assert [line.split("  ")[0] for line in rows] == names
+    assert table.count(" kept ") == len(names)
