@@ -111,7 +111,7 @@ def test_for_each_promise_there_is_a_saboteur() -> None:
 @pytest.mark.parametrize("sabotage", BROKEN)
 def test_each_check_can_fail(place: Path, sabotage: str) -> None:
     """A check that cannot fail is worth nothing."""
-    code, out, err = run(place, "--seconds", "2", "--seed", "7", "--json", "--break", sabotage)
+    code, out, err = run(place, "--seconds", "1", "--seed", "7", "--json", "--break", sabotage)
     assert code == 1, out + err
     assert out, err
     broken = [promise["name"] for promise in json.loads(out)["promises"] if not promise["kept"]]
