@@ -15,7 +15,7 @@ import click
 from holdfast import __version__
 from holdfast.demo.acts import ACTS, SABOTAGE
 from holdfast.demo.screen import Screen, print_promises
-from holdfast.demo.stage import Stage
+from holdfast.demo.stage import ENDINGS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,12 +133,11 @@ def _ending_by_signal() -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, end) for number in numbers]
+    before = {number: signal.signal(number, end) for number in ENDINGS}
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-__all__ = ["Event", "Player", "Stage"]
+__all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
 START_LIMIT_S = 60.0  # an interpreter on a machine that has other things to do
 STOP_LIMIT_S = 10.0
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks the stage to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,15 @@ class Stage:
         self._made = _made(place)
         inside = place if os.access(place, os.W_OK | os.X_OK) else None
         self.directory = tempfile.mkdtemp(prefix="holdfast-demo-", dir=inside)
-        self.tally = Tally(os.path.join(self.directory, "tally"))
-        self.namespace = Namespace(os.path.join(self.directory, "states"))
-        if sabotage == "litter":
-            with Namespace(self.namespace.path, retain=True) as careless:
-                careless.subscribe("litter", "rw", size=8)
+        try:
+            self.tally = Tally(os.path.join(self.directory, "tally"))
+            self.namespace = Namespace(os.path.join(self.directory, "states"))
+            if sabotage == "litter":
+                with Namespace(self.namespace.path, retain=True) as careless:
+                    careless.subscribe("litter", "rw", size=8)
+        except BaseException:  # Ctrl-C comes when it likes
+            self._clear()
+            raise
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -221,19 +226,23 @@ class Stage:
     def close(self) -> None:
         """Kill whoever is left and remove every trace."""
         # A second Ctrl-C shall not leave half of it behind; this takes some milliseconds.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
         try:
             for player in self.players:
                 player.process.kill()
             for player in self.players:
                 player.close()
             self.namespace.close()
-            shutil.rmtree(self.directory, ignore_errors=True)
-            if self._made:
-                with contextlib.suppress(OSError):
-                    os.rmdir(self._made)
+            self._clear()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self._made:
+            with contextlib.suppress(OSError):
+                os.rmdir(self._made)
 
     def __enter__(self) -> Self:
         return self

@@ -38,7 +38,7 @@ STATE = "count"
 COUNTERS = 3
 NUMBERS = struct.Struct(f"<{1 + COUNTERS}Q")  # the total, then a number for each counter
 PAUSE_S = (0.15, 0.45)  # between one death and the next
-GO_ON_LIMIT_S = 3.0
+GO_ON_LIMIT_S = 5.0
 
 SABOTAGE = {
     "lost": "one counter overwrites what it has not read",

@@ -113,7 +113,7 @@ class Rallying:
         """Both sides in one."""
         hits = sum(row[HITS] for row in self._tallies())
         lost = sum(row[LOST] for row in self._tallies())
-        note = f"{lost} not told, {self._killed} killed"
+        note = f"{lost} wake-ups lost, {self._killed} killed"
         return (Line("rally", "wait for each other", hits, self._players, note),)
 
     def _tallies(self) -> list[memoryview]:

@@ -305,4 +305,4 @@ class Sampling:
 
 
 def _verdict(row: Row) -> str:
-    return f"{row[TORN]} torn, {row[BACK]} back, {row[LOST]} not told"
+    return f"{row[TORN]} torn, {row[BACK]} back, {row[LOST]} wake-ups lost"
