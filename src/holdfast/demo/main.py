@@ -6,7 +6,6 @@ import contextlib
 import json
 import random
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
@@ -139,7 +138,3 @@ def _ending_by_signal() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
