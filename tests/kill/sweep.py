@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from holdfast._native import kernel
@@ -38,6 +39,7 @@ class Scenario(Protocol):
     """One act, and what must hold when it was cut off."""
 
     name: str
+    system_calls: bool  # cut before and after each system call, instead of at each instruction
 
     def victim(self, pause: Callable[[], None]) -> int | None:
         """In the child: get ready, pause(), act, pause(); an exit code."""
@@ -69,7 +71,7 @@ def entry_of(scenario: Scenario) -> int:
     raise AssertionError("the act never entered the core")
 
 
-def cut_at(scenario: Scenario, entry: int, step: int) -> Tracee | None:
+def cut_at_instruction(scenario: Scenario, entry: int, step: int) -> Tracee | None:
     """A child that has executed `step` instructions of the act; None if it was through before."""
     tracee = Tracee(scenario.victim)
     try:
@@ -85,19 +87,36 @@ def cut_at(scenario: Scenario, entry: int, step: int) -> Tracee | None:
     return None
 
 
+def cut_at_system_call(scenario: Scenario, step: int) -> Tracee | None:
+    """A child that has come to the begin or end of a system call `step` times; or None."""
+    tracee = Tracee(scenario.victim)
+    try:
+        for _ in range(step):
+            if not tracee.step_system_call():
+                tracee.kill()
+                return None
+    except Exited:
+        return None
+    return tracee
+
+
 def sweep(
     scenario: Scenario, every: int, causes: list[str], progress: Callable[[str], None]
 ) -> dict[str, int]:
-    """Kill, then stop, at every `every`-th instruction, until the act is through.
+    """Kill, then stop, at every `every`-th point, until the act is through.
 
-    How many instructions it has depends on what the earlier victims have left behind.
+    How many points it has depends on what the earlier victims have left behind.
     """
-    entry = entry_of(scenario)
+    cut_at: Callable[[int], Tracee | None]
+    if scenario.system_calls:
+        cut_at = partial(cut_at_system_call, scenario)
+    else:
+        cut_at = partial(cut_at_instruction, scenario, entry_of(scenario))
     seen: Counter[str] = Counter()
     for cause in causes:
-        # A coarse sweep stops at other instructions than it kills at.
+        # A coarse sweep stops at other points than it kills at.
         step = 0 if cause == "killed" else every // 2
-        while (tracee := cut_at(scenario, entry, step)) is not None:
+        while (tracee := cut_at(step)) is not None:
             if cause == "killed":
                 tracee.kill()
                 seen[f"killed, {scenario.check(cause)}"] += 1
@@ -107,7 +126,7 @@ def sweep(
                 scenario.settle(what, tracee.resume())
                 seen[f"stopped, {what}"] += 1
             if step % 50 < every:
-                progress(f"{scenario.name}: {cause} after {step} instructions")
+                progress(f"{scenario.name}: {cause} at point {step}")
             step += every
         scenario.check("killed")
     return dict(sorted(seen.items()))
@@ -120,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th instruction")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th point only")
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--cause", action="append", choices=CAUSES)
     parser.add_argument("--json", action="store_true")

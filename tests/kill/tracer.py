@@ -14,7 +14,8 @@ _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long] * 4
 
 _TRACEME, _PEEKTEXT, _POKETEXT, _CONT, _SINGLESTEP, _DETACH = 0, 1, 4, 7, 9, 17
-_SETOPTIONS, _GETREGSET, _SETREGSET = 0x4200, 0x4204, 0x4205
+_SYSCALL, _SETOPTIONS, _GETREGSET, _SETREGSET = 24, 0x4200, 0x4204, 0x4205
+_TRACESYSGOOD = 1
 _EXITKILL = 0x00100000
 _NT_PRSTATUS = 1
 _PR_SET_PDEATHSIG = 1
@@ -67,7 +68,7 @@ class Tracee:
                 os._exit(code)
         self._registers = (ctypes.c_uint64 * 64)()
         self.wait_for_pause()
-        _ptrace(_SETOPTIONS, self.pid, 0, _EXITKILL)
+        _ptrace(_SETOPTIONS, self.pid, 0, _EXITKILL | _TRACESYSGOOD)
 
     def _wait(self) -> int:
         _, status = os.waitpid(self.pid, 0)
@@ -91,6 +92,19 @@ class Tracee:
         if caught == signal.SIGSTOP:
             return False
         assert caught == signal.SIGTRAP, f"the child got signal {caught}"
+        return True
+
+    def step_system_call(self) -> bool:
+        """Go on to the beginning or the end of a system call; False if the child pauses.
+
+        Raises:
+            Exited: The child has ended.
+        """
+        _ptrace(_SYSCALL, self.pid, 0, 0)
+        caught = self._wait()
+        if caught == signal.SIGSTOP:
+            return False
+        assert caught == signal.SIGTRAP | 0x80, f"the child got signal {caught}"
         return True
 
     def program_counter(self) -> int:

@@ -7,15 +7,15 @@ if somebody else has committed meanwhile; a process killed anywhere harms nobody
 The way of a read::
 
     State.read            handle.c      is anything out of the ordinary? no
-      hf_look             protocol.c    head names a version and a slot
-      hf_copy             protocol.c    copy, and see that the slot is still that version's
+      hf_look             look.c        head names a version and a slot
+      hf_copy             look.c        copy, and see that the slot is still that version's
 
 The way of a commit::
 
     with state.transaction() as txn     transaction.c   copy into private memory
         txn.data[...] = ...             your code
     Transaction.__exit__                transaction.c   was anything changed?
-      hf_publish                        protocol.c      take a slot, fill it, and
+      hf_publish                        commit.c        take a slot, fill it, and
         compare-and-swap on head                        validate and publish in one instruction
         hf_ring                                         wake those who wait, if anybody does
 

@@ -2,7 +2,7 @@
 
 ============  ====================================================================================
 NAME.state    the state: header and slots (``core/layout.h``)
-NAME.bell     who waits for it; those who may read the state by their group may write this
+NAME.bell     who waits for it; those who may only read the state may not write this either
 .txn          the table of several-state commits; made when the first of them is
 .lock         flock by whoever subscribes, unsubscribes or deletes; not to read or commit
 ============  ====================================================================================
@@ -300,6 +300,10 @@ def _regular(fd: int) -> bool:
 def create(directory_fd: int, where: str, name: str, *, size: int, mode: int, retain: bool) -> None:
     """Make a state and its bell; the namespace's lock is held.
 
+    The bell has the state's own mode. A reader who might write it could truncate it too, and the
+    next committer, who has it mapped, would die of SIGBUS; so those who may only read look every
+    5 ms instead of being rung for.
+
     Raises:
         OutOfSpace: The file system has no room; nothing was made.
         NotPermitted: The directory cannot be written.
@@ -313,10 +317,8 @@ def create(directory_fd: int, where: str, name: str, *, size: int, mode: int, re
         incarnation=os.urandom(16),
         created_ns=time.time_ns(),
     )
-    # Those who may read by their group may also wait: they write the bell, and nothing else.
-    bell_mode = mode | (0o020 if mode & 0o040 else 0)
     bell = name + BELL_SUFFIX
-    _link_new(directory_fd, where, bell, bell_mode, native.BELL_SIZE, b"")
+    _link_new(directory_fd, where, bell, mode, native.BELL_SIZE, b"")
     try:
         size_on_disk = native.file_size(size)
         _link_new(directory_fd, where, name + STATE_SUFFIX, mode, size_on_disk, header)

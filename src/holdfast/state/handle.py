@@ -7,7 +7,6 @@ on, and what a fork means.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -121,6 +120,7 @@ class State(native.Handle):
             raise
 
     def _announce(self) -> None:
+        """Say to the kernel that we are subscribed."""
         if self._number:
             files.announce_writer(self._fd, self._number)
         else:
@@ -272,14 +272,11 @@ class State(native.Handle):
             self.refuse("read_only")
         self._look()  # closed, deleted, or a fork's child that has yet to subscribe: it says so
         with self._namespace.locked():
-            # Our own subscriptions do not count, in whatever handle, so they step aside for the
-            # question. Nobody can come or go meanwhile: that needs the lock.
-            ours = [s for s in subscribers.everyone() if s._facts.identity == self._facts.identity]
-            for state in ours:
-                files.withdraw(state._fd)
-            if files.anybody_else(self._fd):
-                for state in ours:
-                    state._announce()
+            # Our own subscriptions do not count, in whatever handle. Nobody can come or go
+            # meanwhile: that needs the lock.
+            with subscribers.aside(self._facts.identity):
+                others = files.anybody_else(self._fd)
+            if others:
                 raise Busy(
                     "another process is subscribed",
                     on=self.name,
@@ -349,18 +346,10 @@ class State(native.Handle):
             Deleted: The state was deleted.
             Closed: The handle was closed.
         """
-        from holdfast.state.loopwatch import LoopWatch
+        from holdfast.state.loopwatch import changes
 
-        with LoopWatch.of_running_loop().watching(self, self._fileno()) as rung:
-            while True:
-                rung.clear()
-                self._want()  # before the look: what comes after it, rings
-                if self.changed():
-                    yield self.snapshot()
-                elif remaining_ns := self._remaining():
-                    await asyncio.sleep(remaining_ns / 1e9)
-                else:
-                    await rung.wait()
+        async for snapshot in changes(self, self._fileno()):
+            yield snapshot
 
     def _fileno(self) -> int:
         self._look()  # closed, or a fork's child that has yet to subscribe
@@ -465,6 +454,17 @@ class State(native.Handle):
         self._namespace.clear_table()
 
     # -- a fork's child ---------------------------------------------------------------------------
+
+    def step_aside(self, identity: tuple[int, int]) -> bool:
+        """If this is a handle of that very state: do as if it were not; whether it is."""
+        if self._facts.identity != identity:
+            return False
+        files.withdraw(self._fd)
+        return True
+
+    def step_back(self) -> None:
+        """Be subscribed again, as before `step_aside`."""
+        self._announce()
 
     @property
     def subscribed(self) -> bool:

@@ -18,11 +18,12 @@ from holdfast._native import kernel
 from holdfast.state.watch import POLL_NS, add_file, new_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from holdfast.state.handle import State
+    from holdfast.state.values import Snapshot
 
-__all__ = ["LoopWatch"]
+__all__ = ["LoopWatch", "changes"]
 
 _EVENT = struct.Struct("@iIII")  # struct inotify_event: wd, mask, cookie, length of the name
 
@@ -106,3 +107,17 @@ class LoopWatch:
             rung.set()
         if self._polled and self._timer is None:
             self._timer = self._loop.call_later(POLL_NS / 1e9, self._poll)
+
+
+async def changes(state: State, state_fd: int) -> AsyncIterator[Snapshot]:
+    """What `State.changes` gives."""
+    with LoopWatch.of_running_loop().watching(state, state_fd) as rung:
+        while True:
+            rung.clear()
+            state._want()  # before the look: what comes after it, rings
+            if state.changed():
+                yield state.snapshot()
+            elif remaining_ns := state._remaining():
+                await asyncio.sleep(remaining_ns / 1e9)
+            else:
+                await rung.wait()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from holdfast.state.handle import State
 
-__all__ = ["add", "discard", "everyone"]
+__all__ = ["add", "aside", "discard", "everyone"]
 
 _handles: weakref.WeakSet[State] = weakref.WeakSet()
 # Reentrant: collecting garbage may close a handle while this thread holds it.
@@ -37,6 +39,21 @@ def everyone() -> list[State]:
     """Every handle of this process that has its file."""
     with _lock:
         return [state for state in _handles if state.subscribed]
+
+
+@contextlib.contextmanager
+def aside(identity: tuple[int, int]) -> Iterator[None]:
+    """Let every handle of that state step aside, to see whether anybody else is subscribed.
+
+    No slot of ours can be taken for a dead one's meanwhile: a commit takes and gives up its slot
+    without letting another thread run.
+    """
+    ours = [state for state in everyone() if state.step_aside(identity)]
+    try:
+        yield
+    finally:
+        for state in ours:
+            state.step_back()
 
 
 def _after_fork_in_child() -> None:

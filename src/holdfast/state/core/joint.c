@@ -126,7 +126,8 @@ static unsigned describe(struct transaction *self, bool force, struct hf_member 
 static bool all_ready(struct transaction *self) {
     for (Py_ssize_t i = 0; i <= count_others(self); i++) {
         struct transaction *part = member(self, i);
-        if (!hf_transaction_can_publish(part) || !hf_handle_need_table(part->handle)) {
+        if (!hf_transaction_can_publish(part) ||
+            (part->handle->region.table == NULL && !hf_handle_need_table(part->handle))) {
             return false;
         }
     }

@@ -192,7 +192,8 @@ static inline uint64_t hf_place(const struct hf_constants *constants, unsigned s
 
 /* -- NAME.bell: who waits ------------------------------------------------------------------------
  *
- * A file of its own because those who wait must write it and readers may not write the state.
+ * A file of its own because those who wait must write it and a handle that only reads maps the state
+ * read-only, so that no slip of its process can harm the state.
  * A waiter adds one to `wanted` when it begins to wait.  A committer that finds wanted != rung
  * rings and then stores the `wanted` it had seen into `rung`.  Two counters and not one flag: a
  * committer stopped or killed anywhere between never leaves a waiter unheard by the next one. */

@@ -211,7 +211,7 @@ PyObject *hf_handle_resize(PyObject *object, PyObject *argument) {
             hf_handle_failed(self, "shrinks", size, look.size);
             break;
         }
-        memset(data, 0, page_size);
+        memset(data, 0, size);
         uint32_t kept = look.size < size ? look.size : (uint32_t)size;
         if (hf_copy(&self->region, &look, data, 0, kept)) {
             struct hf_commit commit = {
