@@ -81,6 +81,11 @@ _FAILURES: dict[str, Callable[[str, int, int], HoldfastError]] = {
     "member_already": lambda name, *_: InvalidArgument(
         "the state is a member of this transaction already", on=name, hint="use txn[state]"
     ),
+    "throttled": lambda name, *_: InvalidArgument(
+        "a throttled handle shows what was, and cannot be seen together with others",
+        on=name,
+        hint="subscribe another handle for it",
+    ),
     "too_many": lambda name, limit, _: InvalidArgument(
         f"a transaction has at most {limit} states", on=name
     ),

@@ -64,11 +64,15 @@ class LoopWatch:
         if number < 0:
             self._poll()
         try:
-            yield rung
+            with state.woken_at_close(lambda: self._ring_from_anywhere(rung)):
+                yield rung
         finally:
             everybody.discard(rung)
             if number >= 0 and not everybody:
                 self._remove(number)
+
+    def _ring_from_anywhere(self, rung: asyncio.Event) -> None:
+        self._loop.call_soon_threadsafe(rung.set)
 
     def _add(self, state_fd: int) -> int:
         if self._fd < 0:

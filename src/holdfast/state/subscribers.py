@@ -14,28 +14,28 @@ from holdfast.errors import HoldfastError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.state.handle import State
+    from holdfast.state.subscription import Subscription
 
 __all__ = ["add", "aside", "discard", "everyone"]
 
-_handles: weakref.WeakSet[State] = weakref.WeakSet()
+_handles: weakref.WeakSet[Subscription] = weakref.WeakSet()
 # Reentrant: collecting garbage may close a handle while this thread holds it.
 _lock = threading.RLock()
 
 
-def add(state: State) -> None:
+def add(state: Subscription) -> None:
     """It has subscribed."""
     with _lock:
         _handles.add(state)
 
 
-def discard(state: State) -> None:
+def discard(state: Subscription) -> None:
     """It has let go of its file."""
     with _lock:
         _handles.discard(state)
 
 
-def everyone() -> list[State]:
+def everyone() -> list[Subscription]:
     """Every handle of this process that has its file."""
     with _lock:
         return [state for state in _handles if state.subscribed]

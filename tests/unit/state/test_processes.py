@@ -235,9 +235,12 @@ def test_a_killed_parent_is_gone_although_its_child_has_its_transaction(
     parent = peer()
     parent("s = ns.subscribe('s', 'rw', size=8); t = s.transaction(); s.close()")
     old = parent("s.incarnation")
-    # It lives until its input is closed, and has let go of its parent's files when it writes.
-    parent("r, w = os.pipe(); os.fork() or (os.write(w, b'x'), os.read(0, 1), os._exit(0))")
-    parent("os.read(r, 1) and None")
+    # The child lives until its input is closed; when it writes, it has let go of its parent's files.
+    parent(
+        "r, w = os.pipe()\n"
+        "os.fork() or (os.write(w, b'x'), os.read(0, 1), os._exit(0))\n"
+        "os.read(r, 1)\n"
+    )
     parent.kill()
     with namespace.subscribe("s") as fresh:
         assert fresh.incarnation != old

@@ -6,6 +6,8 @@
  */
 #include "native.h"
 
+#include <string.h>
+
 static Py_ssize_t count_others(const struct transaction *self) {
     return self->others == NULL ? 0 : PyList_Size(self->others);
 }
@@ -23,6 +25,19 @@ static struct transaction *find(struct transaction *self, PyObject *state) {
         }
     }
     return NULL;
+}
+
+/* Whether the state is a member already, through whatever handle: two slots of one state in one commit
+ * would each abort the other. */
+static bool is_member(struct transaction *self, const struct handle *state) {
+    for (Py_ssize_t i = 0; i <= count_others(self); i++) {
+        const struct hf_constants *theirs = &member(self, i)->handle->region.header->constants;
+        const struct hf_constants *ours = &state->region.header->constants;
+        if (memcmp(theirs->incarnation, ours->incarnation, sizeof ours->incarnation) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 PyObject *hf_joint_part(PyObject *object, PyObject *state) {
@@ -58,6 +73,11 @@ static bool all_of_one_moment(struct transaction *self) {
     return true;
 }
 
+/* A throttled handle that may not write shows what was, not what is: it would conflict with itself. */
+static bool shows_old(const struct handle *handle) {
+    return handle->throttle_ns > 0 && !handle->writable;
+}
+
 PyObject *hf_joint_add(PyObject *object, PyObject *state) {
     struct transaction *self = (struct transaction *)object;
     struct handle *handle = self->handle;
@@ -68,13 +88,19 @@ PyObject *hf_joint_add(PyObject *object, PyObject *state) {
         PyErr_SetString(PyExc_TypeError, "add() takes a State");
         return NULL;
     }
+    if (!hf_handle_attached((struct handle *)state)) {
+        return NULL;
+    }
     PyObject *fits = PyObject_CallMethod((PyObject *)handle, "_beside", "O", state);
     if (fits == NULL) {
         return NULL;
     }
     Py_DECREF(fits);
-    if (find(self, state) != NULL) {
+    if (is_member(self, (struct handle *)state)) {
         return hf_handle_failed((struct handle *)state, "member_already", 0, 0);
+    }
+    if (shows_old(handle) || shows_old((struct handle *)state)) {
+        return hf_handle_failed((struct handle *)state, "throttled", 0, 0);
     }
     if (count_others(self) + 1 >= (Py_ssize_t)HF_PARTICIPANTS) {
         return hf_handle_failed((struct handle *)state, "too_many", HF_PARTICIPANTS, 0);
@@ -179,7 +205,7 @@ PyObject *hf_joint_commit(struct transaction *self, bool force) {
 /* -- snapshots ---------------------------------------------------------------------------------------- */
 
 /* Copy every state; then see that none has moved on meanwhile: there was a moment, between the copies
- * and the second look, at which all of them were current.  (No throttling: it is of one handle.) */
+ * and the second look, at which all of them were current.  */
 static PyObject *sample_all(PyObject *states, Py_ssize_t count, uint64_t *versions) {
     PyObject *samples = PyList_New(count);
     for (Py_ssize_t i = 0; samples != NULL && i < count; i++) {
@@ -205,9 +231,13 @@ PyObject *hf_joint_snapshot(PyObject *module, PyObject *states) {
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (!PyObject_TypeCheck(PyTuple_GetItem(states, i), types->handle_type)) {
+        PyObject *state = PyTuple_GetItem(states, i);
+        if (!PyObject_TypeCheck(state, types->handle_type)) {
             PyErr_SetString(PyExc_TypeError, "snapshot() takes states");
             return NULL;
+        }
+        if (((struct handle *)state)->throttle_ns > 0) {
+            return hf_handle_failed((struct handle *)state, "throttled", 0, 0);
         }
     }
     for (unsigned attempt = 0;; attempt++) {

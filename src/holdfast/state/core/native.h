@@ -67,6 +67,7 @@ struct handle {
     int epoll_fd;   /* of the two below */
     int inotify_fd; /* -1: not watched this way */
     int timer_fd;   /* -1: not watched */
+    bool listens;   /* whether rings make the descriptor readable */
     uint32_t active; /* transactions under way; they outlive the closing of their handle */
     uint64_t seen;  /* the newest version that this handle has shown, or NEVER_SEEN */
     int64_t throttle_ns; /* 0: shows every version */
@@ -116,6 +117,7 @@ PyObject *hf_sample_tuple(PyObject *bytes, const struct hf_look *look);
 PyObject *hf_throttled_sample(struct handle *self, struct hf_look *look);
 int64_t hf_throttle_remaining(const struct handle *self);
 void hf_throttle_listen(struct handle *self, bool listen);
+void hf_throttle_hold_off(struct handle *self);
 PyObject *hf_handle_throttle(PyObject *self, PyObject *interval_ns);
 PyObject *hf_handle_remaining(PyObject *self, PyObject *unused);
 PyObject *hf_handle_pretend(PyObject *self, PyObject *now_ns);

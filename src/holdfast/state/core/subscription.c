@@ -115,8 +115,12 @@ PyObject *hf_handle_watched(PyObject *object, PyObject *args) {
     self->epoll_fd = epoll_fd;
     self->inotify_fd = inotify_fd;
     self->timer_fd = timer_fd;
+    self->listens = true;
     settle_attention(self);
     hf_want(&self->region);
+    if (hf_throttle_remaining(self) > 0) {
+        hf_throttle_hold_off(self);
+    }
     Py_RETURN_NONE;
 }
 
@@ -135,19 +139,12 @@ PyObject *hf_handle_throttle(PyObject *object, PyObject *argument) {
     if ((interval_ns == -1 && PyErr_Occurred()) || !hf_handle_attached(self)) {
         return NULL;
     }
-    if (interval_ns > 0 && self->held == NULL && self->seen != NEVER_SEEN) {
-        /* What it last showed, and when, was not kept: it shows the newest now, and counts from now. */
-        PyObject *shown = hf_throttled_sample(self, &self->held_look);
-        if (shown == NULL) {
-            return NULL;
-        }
-        Py_DECREF(shown);
-    }
     self->throttle_ns = interval_ns;
     settle_attention(self);
     if (interval_ns <= 0) {
         Py_CLEAR(self->held);
     }
+    hf_throttle_hold_off(self); /* the time that was set no longer holds */
     Py_RETURN_NONE;
 }
 

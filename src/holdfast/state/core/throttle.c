@@ -32,28 +32,37 @@ int64_t hf_throttle_remaining(const struct handle *self) {
 
 /* Whether rings shall make the descriptor readable. */
 void hf_throttle_listen(struct handle *self, bool listen) {
-    if (self->inotify_fd >= 0 && self->throttle_ns > 0) {
+    if (self->inotify_fd >= 0 && self->listens != listen) {
         struct epoll_event event = {
             .events = listen ? EPOLLIN : 0,
             .data.fd = self->inotify_fd,
         };
         epoll_ctl(self->epoll_fd, EPOLL_CTL_MOD, self->inotify_fd, &event);
+        self->listens = listen;
     }
 }
 
-/* A change was shown: the descriptor shall be readable R from then, and not before.  If nothing has
- * come by then, the look that finds out listens for rings again. */
-static void hold_off(struct handle *self) {
-    if (self->timer_fd < 0) {
-        return;
-    }
-    hf_throttle_listen(self, false);
-    int64_t due_ns = self->shown_at_ns + self->throttle_ns;
+/* Set the timer to an instant of CLOCK_BOOTTIME; where rings cannot be had it goes on from there. */
+static void fire_at(const struct handle *self, int64_t at_ns) {
     struct itimerspec at = {
-        .it_value = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000},
+        .it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000},
         .it_interval = {.tv_nsec = self->inotify_fd >= 0 ? 0 : 5000000}, /* POLL_NS of watch.py */
     };
     timerfd_settime(self->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+/* The descriptor shall be readable when the next change may be shown, and not before.  If nothing has
+ * come by then, the look that finds out listens for rings again. */
+void hf_throttle_hold_off(struct handle *self) {
+    if (self->timer_fd < 0) {
+        return;
+    }
+    if (hf_throttle_remaining(self) > 0) {
+        hf_throttle_listen(self, false);
+        fire_at(self, self->shown_at_ns + self->throttle_ns);
+    } else {
+        fire_at(self, 1); /* long ago, that is at once */
+    }
 }
 
 PyObject *hf_throttled_sample(struct handle *self, struct hf_look *look) {
@@ -69,7 +78,7 @@ PyObject *hf_throttled_sample(struct handle *self, struct hf_look *look) {
         self->held_look = newest;
         if (newest.version != shown) {
             self->shown_at_ns = now_ns(self);
-            hold_off(self);
+            hf_throttle_hold_off(self);
         }
     } else {
         struct hf_look newest; /* a deleted state is not shown any longer */
