@@ -8,22 +8,27 @@ waiter takes to wake.
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks import peers, processors
 from benchmarks.company import Company
-from benchmarks.measure import Measurement, Plan, measure
+from benchmarks.measure import Contender, Measurement, Plan, Statement, measure
 from benchmarks.state.waking import Change
 from benchmarks.wakeup import Eventfd, EventfdPoll, Pipe, Way, wakeups
+from holdfast import state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["FULL", "QUICK", "Group", "Question", "Scale", "groups"]
 
 _CROWD = 8
+_DOZENS = 50
+_MANY = 1000
 _WORDS = {
     "read": ("read", "read the newest {size} B into new bytes"),
     "readinto": ("readinto", "read the newest {size} B into a buffer that is there"),
@@ -133,10 +138,10 @@ def _wake(directory: str, scale: Scale) -> Group:
     places = [("same", "the same", here)] + [("other", "another", there)] * (there != here)
     questions = []
     for where, words, processor in places:
-        for awake, suffix, state in ((True, "", "is busy"), (False, ".rested", "has slept")):
+        for awake, suffix, mood in ((True, "", "is busy"), (False, ".rested", "has slept")):
             name = f"wake.{where}-cpu{suffix}"
             what = (
-                f"from just before the commit of a process that {state} "
+                f"from just before the commit of a process that {mood} "
                 f"to the waiter's next line, on {words} CPU"
             )
             found = partial(ask, name=f"wake.{where}{suffix}", processor=processor, awake=awake)
@@ -144,8 +149,92 @@ def _wake(directory: str, scale: Scale) -> Group:
     return Group("wake", 0, (), 0, "", tuple(questions))
 
 
+_TOGETHER = {
+    "holdfast": (
+        "with state.transaction(first, second) as txn:\n"
+        "    txn[first].data[:] = payload\n"
+        "    txn[second].data[:] = payload"
+    ),
+    "one state": "with first.transaction() as txn:\n    txn.data[:] = payload",
+    "one after the other": (
+        "with first.transaction() as txn:\n    txn.data[:] = payload\n"
+        "with second.transaction() as txn:\n    txn.data[:] = payload"
+    ),
+}
+
+
+def _several(directory: str, size: int, scale: Scale) -> Group:
+    """Two states in one commit, beside one, and beside two commits (which others see half done)."""
+
+    def ask(_: Company) -> list[Measurement]:
+        with state.Namespace(directory) as namespace:
+            members = {
+                name: namespace.subscribe(name, "rw", size=size) for name in ("first", "second")
+            }
+            names = {"state": state, **members}
+            contenders = [
+                Contender(name, Statement(text, names, peers.payloads(size)))
+                for name, text in _TOGETHER.items()
+            ]
+            with processors.pinned(processors.measured()):
+                return measure(contenders, scale.alone)
+
+    what = f"start, write {size} B to each, commit: two states together, one, two commits"
+    question = Question(f"several.{size}", "several", what, ask)
+    return Group("several", 0, (), 0, "", (question,))
+
+
+def _many(directory: str, size: int, scale: Scale) -> Group:
+    """One state among a thousand that this process has, beside one that is alone."""
+
+    def ask(_: Company) -> list[Measurement]:
+        with (
+            _descriptors(_MANY + 100),
+            state.Namespace(f"{directory}/many") as crowded,
+            state.Namespace(f"{directory}/alone") as empty,
+        ):
+            states = [crowded.subscribe(f"s{i}", "rw", size=size) for i in range(_MANY)]
+            alone = empty.subscribe("alone", "rw", size=size)
+            text = "with one.transaction() as txn:\n    txn.data[:] = payload"
+            contenders = [
+                Contender(name, Statement(text, {"one": one}, peers.payloads(size)))
+                for name, one in (("holdfast", states[_MANY // 2]), ("a state alone", alone))
+            ]
+            with processors.pinned(processors.measured()):
+                return measure(contenders, scale.alone)
+
+    what = f"start, write {size} B, commit: one of {_MANY} states that this process has"
+    question = Question(f"many.{size}", "many", what, ask)
+    return Group("many", 0, (), 0, "", (question,))
+
+
+@contextlib.contextmanager
+def _descriptors(count: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _crowded(size: int, scale: Scale) -> Group:
+    """The writer's cost with readers by the dozen: they are not to be felt."""
+    questions = tuple(
+        _timed("write", size, scale.company, busy, f".of{_DOZENS}.readers{busy}", words)
+        for busy, words in (
+            (0, f"; {_DOZENS} more are subscribed, none of them reading"),
+            (1, f"; {_DOZENS} more are subscribed, one of them reading"),
+            (_DOZENS, f"; {_DOZENS} more are subscribed, and read"),
+        )
+    )
+    return Group(f"crowded{size}", size, (peers.OURS,), _DOZENS, "read", questions)
+
+
 def groups(scale: Scale, directory: str) -> list[Group]:
     """All questions, by group."""
     found = [kind(size, scale) for size in scale.sizes for kind in (_alone, _readers, _writer)]
     middle = scale.sizes[len(scale.sizes) // 2]
-    return [*found, _waiters(middle, scale), _wake(directory, scale)]
+    found += [_several(directory, middle, scale), _many(directory, middle, scale)]
+    found += [_crowded(middle, scale), _waiters(middle, scale)]
+    return [*found, _wake(directory, scale)]

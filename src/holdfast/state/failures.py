@@ -81,6 +81,11 @@ _FAILURES: dict[str, Callable[[str, int, int], HoldfastError]] = {
     "member_already": lambda name, *_: InvalidArgument(
         "the state is a member of this transaction already", on=name, hint="use txn[state]"
     ),
+    "elsewhere": lambda name, *_: InvalidArgument(
+        "the state lies in another directory than the transaction's first",
+        on=name,
+        hint="states that commit together must be of one namespace directory",
+    ),
     "throttled": lambda name, *_: InvalidArgument(
         "a throttled handle shows what was, and cannot be seen together with others",
         on=name,

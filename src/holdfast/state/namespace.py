@@ -47,6 +47,10 @@ class Namespace:
         retain: Whether states made through this object stay when their last subscriber has gone,
             until they are deleted or the machine restarts. Of an existing state nothing changes.
 
+    Attributes:
+        path: The directory's absolute path.
+        identity: Its device and inode: states of one directory can commit together.
+
     Raises:
         InvalidArgument: `mode` is none for a state, or there is something else than a directory.
         NotPermitted: The directory is not safe, or cannot be made.
@@ -72,6 +76,8 @@ class Namespace:
         # Only the default place is one that somebody else could have taken before us.
         self.path = secure_directory(where, 0o700 | readable, foreign=path is not None)
         self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        status = os.fstat(self._directory_fd)
+        self.identity = (status.st_dev, status.st_ino)
         self._table: native.Mapping | None = None
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
 
@@ -79,10 +85,6 @@ class Namespace:
     def closed(self) -> bool:
         """True after `close`."""
         return self._directory_fd < 0
-
-    def same_directory(self, other: Namespace) -> bool:
-        """Whether the other object stands for the same directory."""
-        return os.path.sameopenfile(self._directory(), other._directory())
 
     def settings(self) -> dict[str, Any]:
         """The arguments that make an equal namespace, in another process too."""

@@ -10,7 +10,6 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from holdfast.errors import InvalidArgument
 from holdfast.state import files, subscribers
 from holdfast.state.core import native
 from holdfast.state.failures import failure
@@ -90,7 +89,7 @@ class Subscription(native.Handle):
         """
         bell = self._namespace.bell(self.name)
         self._has_bell = bell is not None
-        self._attach(fd, mapping, bell, None, self._writable)
+        self._attach(fd, mapping, bell, None, self._writable, self._namespace.identity)
         try:
             while (problem := self._audit()) is not None:
                 if problem != "need_table":
@@ -157,15 +156,6 @@ class Subscription(native.Handle):
     def rings(self) -> bool:
         """Whether committers can be asked to wake this handle; if not, it looks every 5 ms."""
         return self._has_bell
-
-    def _beside(self, other: Subscription) -> None:
-        """Whether the other can be a member of a transaction of ours; if not, it raises."""
-        if not self._namespace.same_directory(other._namespace):
-            raise InvalidArgument(
-                f"{other.name} lies in another directory: {other._namespace.path}",
-                on=self.name,
-                hint="states that commit together must be of one namespace directory",
-            )
 
     def _need_table(self) -> None:
         self._use_table(self._namespace.table(create=self._writable))

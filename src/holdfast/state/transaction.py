@@ -47,23 +47,13 @@ def transaction(*states: State) -> Transaction:
         raise InvalidArgument("transaction() takes at least one state")
     attempt = 0
     while True:
-        txn = states[0].transaction()
         try:
-            for state in states[1:]:
-                txn.add(state)
+            return native.begin(states)
         except Conflict:
             # They were copied at different moments, because somebody has committed: begin again.
             attempt += 1
             if attempt > 1:
-                time.sleep(
-                    random.uniform(0, min(_PAUSE_MAX_S, _PAUSE_FIRST_S * 2 ** min(attempt, 16)))
-                )
-        except BaseException:
-            if txn.active:
-                txn.abort()
-            raise
-        else:
-            return txn
+                time.sleep(random.uniform(0, _pause_limit(attempt)))
 
 
 def snapshot(*states: State) -> tuple[Snapshot, ...]:
@@ -125,8 +115,12 @@ def transact(
         else:
             return result
         if attempt > 1:
-            pause = uniform(0, min(_PAUSE_MAX_S, _PAUSE_FIRST_S * 2 ** min(attempt, 16)))
+            pause = uniform(0, _pause_limit(attempt))
             sleep(pause if deadline is None else max(0.0, min(pause, deadline - _now_s())))
+
+
+def _pause_limit(attempt: int) -> float:
+    return min(_PAUSE_MAX_S, _PAUSE_FIRST_S * 2.0 ** min(attempt, 16))
 
 
 def _now_s() -> float:

@@ -393,7 +393,7 @@ static PyMethodDef handle_methods[] = {
     {"_resize", hf_handle_resize, METH_O, "Commit a change of size; the version that has it."},
     {"_mark_deleted", hf_handle_mark_deleted, METH_NOARGS, "Set the deleted bit and wake watchers."},
     {"_attach", METHOD(hf_handle_attach), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
-     "_attach(fd, mapping, bell, table, writable)"},
+     "_attach(fd, mapping, bell, table, writable, directory)"},
     {"_use_table", hf_handle_use_table, METH_O, "Look at this table of several-state commits."},
     {"_detach", hf_handle_detach, METH_NOARGS,
      "Refuse further use; True if nothing is under way any more and the files may be closed."},

@@ -91,11 +91,10 @@ PyObject *hf_joint_add(PyObject *object, PyObject *state) {
     if (!hf_handle_attached((struct handle *)state)) {
         return NULL;
     }
-    PyObject *fits = PyObject_CallMethod((PyObject *)handle, "_beside", "O", state);
-    if (fits == NULL) {
-        return NULL;
+    const uint64_t *directory = ((struct handle *)state)->directory;
+    if (directory[0] != handle->directory[0] || directory[1] != handle->directory[1]) {
+        return hf_handle_failed((struct handle *)state, "elsewhere", 0, 0);
     }
-    Py_DECREF(fits);
     if (is_member(self, (struct handle *)state)) {
         return hf_handle_failed((struct handle *)state, "member_already", 0, 0);
     }
@@ -122,6 +121,24 @@ PyObject *hf_joint_add(PyObject *object, PyObject *state) {
         return NULL;
     }
     return part;
+}
+
+PyObject *hf_joint_begin(PyObject *module, PyObject *states) {
+    struct module *types = PyModule_GetState(module);
+    Py_ssize_t count = PyTuple_Check(states) ? PyTuple_Size(states) : 0;
+    if (count < 1 || !PyObject_TypeCheck(PyTuple_GetItem(states, 0), types->handle_type)) {
+        PyErr_SetString(PyExc_TypeError, "begin() takes a tuple of states");
+        return NULL;
+    }
+    PyObject *txn = hf_handle_transaction(PyTuple_GetItem(states, 0), NULL);
+    for (Py_ssize_t i = 1; txn != NULL && i < count; i++) {
+        PyObject *part = hf_joint_add(txn, PyTuple_GetItem(states, i));
+        if (part == NULL) {
+            Py_CLEAR(txn); /* which aborts what is active of it */
+        }
+        Py_XDECREF(part);
+    }
+    return txn;
 }
 
 /* -- committing ------------------------------------------------------------------------------------- */

@@ -173,6 +173,8 @@ static PyMethodDef native_methods[] = {
      "mapping length, deleted) of a state's file, without touching it."},
     {"file_size", native_file_size, METH_VARARGS,
      "file_size(size): bytes of a fresh state's file for states of that size."},
+    {"begin", hf_joint_begin, METH_O,
+     "begin(states): a transaction on all of them; Conflict if they cannot be had of one moment."},
     {"snapshot", hf_joint_snapshot, METH_O,
      "snapshot(states): (data, version, time_ns, pid, written) of each, all of one moment."},
     {"note_descriptors", native_note_descriptors, METH_O,

@@ -68,6 +68,7 @@ struct handle {
     int inotify_fd; /* -1: not watched this way */
     int timer_fd;   /* -1: not watched */
     bool listens;   /* whether rings make the descriptor readable */
+    uint64_t directory[2]; /* device and inode of the namespace's directory */
     uint32_t active; /* transactions under way; they outlive the closing of their handle */
     uint64_t seen;  /* the newest version that this handle has shown, or NEVER_SEEN */
     int64_t throttle_ns; /* 0: shows every version */
@@ -154,6 +155,7 @@ int hf_transaction_end(struct transaction *self);
 PyObject *hf_transaction_end_raising(struct transaction *self);
 PyObject *hf_transaction_refuse(struct transaction *self);
 bool hf_transaction_can_publish(struct transaction *self);
+PyObject *hf_joint_begin(PyObject *module, PyObject *states);
 PyObject *hf_joint_add(PyObject *self, PyObject *state);
 PyObject *hf_joint_part(PyObject *self, PyObject *state);
 PyObject *hf_joint_commit(struct transaction *self, bool force);

@@ -24,8 +24,8 @@ PyObject *hf_handle_attach(PyObject *object, PyTypeObject *defining_class, PyObj
                            Py_ssize_t count, PyObject *names) {
     struct handle *self = (struct handle *)object;
     struct module *module = PyType_GetModuleState(defining_class);
-    if (count != 5 || names != NULL || module == NULL) {
-        PyErr_SetString(PyExc_TypeError, "_attach() takes 5 positional arguments");
+    if (count != 6 || names != NULL || module == NULL) {
+        PyErr_SetString(PyExc_TypeError, "_attach() takes 6 positional arguments");
         return NULL;
     }
     for (int i = 1; i <= 3; i++) {
@@ -37,7 +37,8 @@ PyObject *hf_handle_attach(PyObject *object, PyTypeObject *defining_class, PyObj
     }
     int fd = (int)PyLong_AsLong(args[0]);
     int writable = PyObject_IsTrue(args[4]);
-    if (PyErr_Occurred()) {
+    unsigned long long device, inode;
+    if (PyErr_Occurred() || !PyArg_ParseTuple(args[5], "KK", &device, &inode)) {
         return NULL;
     }
     if (args[1] != Py_None) {
@@ -49,6 +50,8 @@ PyObject *hf_handle_attach(PyObject *object, PyTypeObject *defining_class, PyObj
     replace(&self->table, args[3]);
     self->module = module;
     self->writable = writable == 1;
+    self->directory[0] = device;
+    self->directory[1] = inode;
     self->region = (struct hf_region){
         .header = (struct hf_header *)self->mapping->base,
         .table = self->table == NULL ? NULL : (struct hf_table *)self->table->base,
