@@ -82,10 +82,10 @@ bench: $(VENV)/stamp-bench ## measure beside the peers; JSON and pictures in ben
 	$(BIN)/python -m benchmarks.state
 
 kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a commit
-	$(BIN)/python -m pytest tests/kill --full --timeout=3600 $(ARGS)
+	$(BIN)/python -m pytest tests/kill -q -s --full --timeout=3600 $(ARGS)
 
 soak: $(VENV)/stamp-test ## long random runs: MINUTES=n
-	$(BIN)/python -m pytest tests/soak --minutes=$(MINUTES) --timeout=0 $(ARGS)
+	$(BIN)/python -m pytest tests/soak -q -s --minutes=$(MINUTES) --timeout=0 $(ARGS)
 
 native: native-$(SANITIZE) ## the C core under a sanitizer: SANITIZE=address or thread
 
@@ -102,7 +102,7 @@ native-address: $(VENV)/stamp-test
 	$(CC) $$flags -isystem $$include -o $$native/kernel.abi3.so $$native/*.c
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=build/address/src \
-	$(BIN)/python -m pytest -q -p no:cacheprovider --timeout=600 tests/unit $(ARGS)
+	$(BIN)/python -m pytest -q -p no:cacheprovider --timeout=600 -m "not serial" tests/unit tests/property $(ARGS)
 
 native-thread:
 	mkdir -p build/thread

@@ -11,7 +11,13 @@ pytest_plugins = ["tests.fixtures_state"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="long tests in full, not in short form")
-    parser.addoption("--minutes", type=float, default=1.0, help="how long each soak test runs")
+    parser.addoption("--minutes", type=float, help="run the soak tests, all together so long")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Soak tests are for those who ask how long (`make soak`)."""
+    soak = Path(__file__).parent / "soak"
+    return True if collection_path == soak and config.getoption("--minutes") is None else None
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +28,7 @@ def full(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def soak_seconds(pytestconfig: pytest.Config) -> float:
+    """How long all soak tests together may take."""
     return float(pytestconfig.getoption("--minutes")) * 60
 
 

@@ -1,6 +1,6 @@
 """The kill sweep: an act is cut off after each of its instructions, and the world must go on.
 
-    python -m tests.kill.sweep [--every N] [--scenario NAME] [--json]
+    python -m tests.kill.sweep [--every N | --seconds S --seed N] [--scenario NAME] [--json]
 
 For each scenario a child process is forked, single-stepped (ptrace) through one act, say a commit,
 and after instruction 1, 2, 3, … of it
@@ -18,9 +18,11 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import random
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -100,36 +102,63 @@ def cut_at_system_call(scenario: Scenario, step: int) -> Tracee | None:
     return tracee
 
 
+def cutter(scenario: Scenario) -> Callable[[int], Tracee | None]:
+    """What cuts the scenario's act off at its n-th point."""
+    if scenario.system_calls:
+        return partial(cut_at_system_call, scenario)
+    return partial(cut_at_instruction, scenario, entry_of(scenario))
+
+
+def cut(scenario: Scenario, tracee: Tracee, cause: str) -> str:
+    """Kill or stop the child where it is, and see that the promises hold; what was seen."""
+    if cause == "killed":
+        tracee.kill()
+        return f"killed, {scenario.check(cause)}"
+    tracee.leave_stopped()
+    what = scenario.check(cause)
+    scenario.settle(what, tracee.resume())
+    return f"stopped, {what}"
+
+
 def sweep(
     scenario: Scenario, every: int, causes: list[str], progress: Callable[[str], None]
-) -> dict[str, int]:
+) -> Counter[str]:
     """Kill, then stop, at every `every`-th point, until the act is through.
 
     How many points it has depends on what the earlier victims have left behind.
     """
-    cut_at: Callable[[int], Tracee | None]
-    if scenario.system_calls:
-        cut_at = partial(cut_at_system_call, scenario)
-    else:
-        cut_at = partial(cut_at_instruction, scenario, entry_of(scenario))
+    cut_at = cutter(scenario)
     seen: Counter[str] = Counter()
     for cause in causes:
         # A coarse sweep stops at other points than it kills at.
         step = 0 if cause == "killed" else every // 2
         while (tracee := cut_at(step)) is not None:
-            if cause == "killed":
-                tracee.kill()
-                seen[f"killed, {scenario.check(cause)}"] += 1
-            else:
-                tracee.leave_stopped()
-                what = scenario.check(cause)
-                scenario.settle(what, tracee.resume())
-                seen[f"stopped, {what}"] += 1
+            seen[cut(scenario, tracee, cause)] += 1
             if step % 50 < every:
                 progress(f"{scenario.name}: {cause} at point {step}")
             step += every
         scenario.check("killed")
-    return dict(sorted(seen.items()))
+    return seen
+
+
+def wander(
+    scenario: Scenario, seconds: float, causes: list[str], chance: random.Random
+) -> Counter[str]:
+    """Kill or stop at random points, for so many seconds."""
+    cut_at = cutter(scenario)
+    seen: Counter[str] = Counter()
+    deadline = time.monotonic() + seconds
+    farthest = 1
+    while time.monotonic() < deadline:
+        step = chance.randrange(farthest)
+        tracee = cut_at(step)
+        if tracee is None:
+            farthest = max(1, step)  # the act was through before
+            scenario.check("killed")
+            continue
+        seen[cut(scenario, tracee, chance.choice(causes))] += 1
+        farthest = max(farthest, step * 2 + 2)
+    return seen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -140,6 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th point only")
+    parser.add_argument("--seconds", type=float, metavar="S", help="random points, for so long")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random points")
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--cause", action="append", choices=CAUSES)
     parser.add_argument("--json", action="store_true")
@@ -162,7 +193,13 @@ def main(arguments: list[str] | None = None) -> int:
         directory = tempfile.mkdtemp(prefix="holdfast-sweep-", dir="/dev/shm")
         scenario = SCENARIOS[name](directory)
         try:
-            results[name] = sweep(scenario, options.every, options.cause or CAUSES, progress)
+            causes = options.cause or CAUSES
+            if options.seconds is None:
+                seen = sweep(scenario, options.every, causes, progress)
+            else:
+                chance = random.Random(options.seed)
+                seen = wander(scenario, options.seconds, causes, chance)
+            results[name] = dict(sorted(seen.items()))
         except AssertionError as broken:
             progress("")
             print(f"{name}: BROKEN: {broken}", file=sys.stderr)
@@ -181,5 +218,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     # A promise broken in the way of a hang shall end, too, and say where it hung.
-    faulthandler.dump_traceback_later(600, exit=True)
+    faulthandler.dump_traceback_later(7200, exit=True)
     sys.exit(main())

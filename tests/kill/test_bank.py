@@ -24,7 +24,7 @@ def test_money_is_neither_lost_nor_made_by_deaths(directory: Path, full: bool) -
         bank.dismiss_all()
     print(
         f"{bank.kills} kills, {bank.transfers} transfers, {bank.snapshots} snapshots "
-        f"of {len(bank.moments)} different moments; {bank.blurred} wrong sums of accounts one by one"
+        f"of {len(bank.moments)} different moments; one by one: {bank.blurred} wrong sums"
     )
     assert bank.kills >= 50
     assert bank.transfers >= 1000
