@@ -10,20 +10,20 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 ESSAYS = sorted((PROJECT / "docs" / "design").glob("*.md"))
-NAMED = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
-FIRST_SLICE = {
-    *(f"K{n}" for n in [*range(1, 7), *range(9, 12), *range(14, 23), *range(34, 53)]),
-    *(f"K{n}" for n in [54, 55, *range(59, 66), 67, 70, 71, 73]),
-    *(f"U{n}" for n in range(1, 17)),
-}
+SUITES = PROJECT / "src" / "holdfast" / "testing" / "conformance"
+NAMED = re.compile(r"`(\w+\.py)::(test_\w+)`")
+STATEMENTS = [f"K{n}" for n in range(1, 74)] + [f"U{n}" for n in range(1, 17)]
+PENDING = {"K12", "K13", "K27", "K28", "K29", "K53", "K66"}  # files and messages of one's own
 
 
-def missing(essay: str, tests: Path) -> list[str]:
+def missing(essay: str, *places: Path) -> list[str]:
     """What an essay names and nobody has written."""
     found: dict[str, set[str]] = {}
-    for path in tests.rglob("test_*.py"):
+    for path in [path for place in places for path in place.rglob("*.py")]:
         functions = ast.walk(ast.parse(path.read_text()))
-        found[path.name] = {node.name for node in functions if isinstance(node, ast.FunctionDef)}
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+        names = {node.name for node in functions if isinstance(node, kinds)}
+        found[path.name] = found.get(path.name, set()) | names
     return [
         f"{file}::{name}"
         for file, name in NAMED.findall(essay)
@@ -33,7 +33,7 @@ def missing(essay: str, tests: Path) -> list[str]:
 
 @pytest.mark.parametrize("essay", ESSAYS, ids=lambda path: path.name)
 def test_every_test_that_an_essay_names_exists(essay: Path) -> None:
-    assert missing(essay.read_text(), PROJECT / "tests") == []
+    assert missing(essay.read_text(), PROJECT / "tests", SUITES) == []
 
 
 def test_a_test_that_does_not_exist_is_seen(tmp_path: Path) -> None:
@@ -42,8 +42,9 @@ def test_a_test_that_does_not_exist_is_seen(tmp_path: Path) -> None:
     assert missing(essay, tmp_path) == ["test_a.py::test_two", "test_b.py::test_one"]
 
 
-def test_the_essay_of_state_has_every_statement_of_its_first_slice_once() -> None:
+def test_the_essay_of_state_has_every_statement_once_and_in_order() -> None:
     text = (PROJECT / "docs" / "design" / "state.md").read_text()
-    rows = re.findall(r"^\| ([KU]\d+) \|", text, flags=re.MULTILINE)
-    assert len(set(rows)) == len(rows)
-    assert set(rows) >= FIRST_SLICE
+    rows = re.findall(r"^\| ([KU]\d+) \|(.*)$", text, flags=re.MULTILINE)
+    assert [number for number, _ in rows] == STATEMENTS
+    pending = {number for number, what in rows if re.search(r"\bpending\b", what)}
+    assert pending - {"K33"} == PENDING  # K33 is half of it
