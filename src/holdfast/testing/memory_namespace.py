@@ -214,9 +214,7 @@ def transaction(*states: MemoryState) -> MemoryTransaction:
     """Start a transaction on several states; see `holdfast.state.transaction`."""
     if not states:
         raise InvalidArgument("transaction() takes at least one state")
-    if len(states) == 1:
-        return states[0].transaction()
-    txn = states[0].transaction_of_newest()
+    txn = states[0].transaction()
     try:
         for state in states[1:]:
             txn.add(state)
@@ -231,4 +229,6 @@ def snapshot(*states: MemoryState) -> tuple[Snapshot, ...]:
     """The newest versions of several states, all of one moment; see `holdfast.state.snapshot`."""
     if len(states) > MAX_MEMBERS:
         raise InvalidArgument(f"snapshot() takes at most 64 states, not {len(states)}")
-    return tuple(state.observe() for state in states)
+    for state in states:
+        state.see_unthrottled(also=True)
+    return tuple(state.snapshot() for state in states)

@@ -60,8 +60,9 @@ class MemoryState:
         self._subscription: Subscription | None = Subscription(namespace.own_process)
         self._closed = False
         self._throttle_ns = 0
-        self._shown: Version | None = None  # what it showed last
-        self._shown_at_ns = 0  # and when it did so for the first time
+        self._seen = 0  # the newest version that it has shown
+        self._held: Version | None = None  # throttled: what it shows
+        self._shown_at_ns = 0  # throttled: when it showed that for the first time
         record.subscriptions.append(self._subscription)
 
     # -- what it is -------------------------------------------------------------------------------
@@ -145,22 +146,21 @@ class MemoryState:
 
     def _remaining_ns(self) -> int:
         """How long it is until another version may be shown."""
-        if self._throttle_ns == 0 or self._shown is None:
+        if self._throttle_ns == 0 or self._held is None:
             return 0
         return max(0, self._shown_at_ns + self._throttle_ns - self._now_ns())
 
     def _show(self) -> Version:
         """What a look shows: the newest, or what was shown last if that is not long ago (K56)."""
         newest = self._newest_of_open()
-        if self._shown is not None and self._remaining_ns() > 0:
-            return self._shown
-        self._note(newest)
+        if self._throttle_ns:
+            if self._held is not None and self._remaining_ns() > 0:
+                return self._held
+            if self._held is not newest:
+                self._shown_at_ns = self._now_ns()
+                self._held = newest
+        self._seen = newest.number
         return newest
-
-    def _note(self, version: Version) -> None:
-        if self._shown is None or version.number != self._shown.number:
-            self._shown_at_ns = self._now_ns()
-        self._shown = version
 
     @overload
     def read(self) -> bytes: ...
@@ -226,9 +226,7 @@ class MemoryState:
 
     def changed(self) -> bool:
         """Whether a version that this handle has not shown is published, and may be shown."""
-        number = self._newest_of_open().number
-        seen = 0 if self._shown is None else self._shown.number
-        return number != seen and self._remaining_ns() == 0
+        return self._newest_of_open().number != self._seen and self._remaining_ns() == 0
 
     def wait(self, timeout: float | timedelta | None = None) -> bool:
         """Whether there is a version that this handle has not shown.
@@ -283,28 +281,26 @@ class MemoryState:
             self._record.waiting.remove(rung)
 
     def throttle(self, interval: float | timedelta) -> None:
-        """Let this handle see a change at most every `interval` seconds; 0: every one (K56)."""
+        """Let this handle see a change at most every `interval` seconds; 0: every one (K56).
+
+        A handle that was not throttled before begins anew, with its next look.
+        """
         value = seconds(interval, "interval")
         if value is None or value > 1e9:
             raise InvalidArgument("interval: seconds, up to thirty years", on=self.name)
         if self.closed:
             self.refuse("closed")
         self._throttle_ns = round(value * NS_PER_S)
+        if self._throttle_ns == 0:
+            self._held = None
 
     # -- changing it ------------------------------------------------------------------------------
 
     def transaction(self) -> MemoryTransaction:
         """Start a transaction on a private copy of the newest version."""
-        if self._throttle_ns and not self.writable:
+        if not self._throttle_ns or not self.writable:
             return MemoryTransaction(self, self._show())
-        return self.transaction_of_newest()
-
-    def transaction_of_newest(self) -> MemoryTransaction:
-        """The same, throttled or not: a condition on an old version could never hold."""
-        newest = self._newest_of_open()
-        if not self._throttle_ns:
-            self._note(newest)
-        return MemoryTransaction(self, newest)
+        return MemoryTransaction(self, self._newest_of_open())
 
     def publish(self, data: bytes, *, written: bool = True) -> int:
         """Make these bytes the newest version; its number."""
@@ -418,11 +414,14 @@ class MemoryState:
         """Whether both handles are of one incarnation of one state."""
         return self._record is other._record
 
-    def observe(self) -> Snapshot:
-        """Its part of a snapshot of several states: the newest, throttled or not."""
-        newest = self._newest_of_open()
-        self._note(newest)
-        return newest.snapshot(self.incarnation)
+    def see_unthrottled(self, *, also: bool = False) -> None:
+        """See that it shows what is, and so can be seen together with others.
+
+        Raises:
+            InvalidArgument: It is throttled; `also`: and even if it may write.
+        """
+        if self._throttle_ns and (also or not self.writable):
+            self.refuse("throttled")
 
     def refuse(self, reason: str, first: int = 0, second: int = PAGE_SIZE) -> NoReturn:
         """Raise what an operation of this handle is refused for, in the words of the library."""
@@ -440,7 +439,7 @@ class MemoryState:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_shown_at_ns"):
+        if hasattr(self, "_record"):
             self.close()
 
     def __repr__(self) -> str:

@@ -151,9 +151,11 @@ class MemoryTransaction:
         earlier = self._copies()
         if any(copy.state.same_state(state) for copy in earlier):
             state.refuse("member_already")
+        self.own.state.see_unthrottled()
+        state.see_unthrottled()
         if len(earlier) >= MAX_MEMBERS:
             state.refuse("too_many", MAX_MEMBERS)
-        part = state.transaction_of_newest()
+        part = state.transaction()
         part.own.joined = True
         self._others.append(part)
         self._see_unmoved(earlier)

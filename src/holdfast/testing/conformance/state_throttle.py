@@ -141,18 +141,45 @@ class Throttle(NamespaceSuite):
         assert handle.changed()
         assert number(handle.read()) == 2
 
-    def test_a_throttled_reader_does_not_hold_up_a_transaction(
+    def test_a_throttled_handle_cannot_be_seen_together_with_others(
         self, namespace: Any, make: Make, writer: Any, reader: Any
     ) -> None:
-        """K56 P6, K68: as a condition of a transaction that may write it shows the newest."""
+        """K56 P1 and P4, K68: it shows what was; InvalidArgument, not a conflict with itself."""
         other = namespace.subscribe("other", "rw", size=8)
         reader.throttle(1.0)
         reader.read()
         put(writer, 1)
+        for members in ((other, reader), (reader, other)):
+            with pytest.raises(InvalidArgument):
+                namespace.transaction(*members)
+            with pytest.raises(InvalidArgument):
+                make.snapshot(*members)
+        assert number(reader.read()) == 0
+        assert not reader.changed()
+        reader.throttle(0)
+        assert number(make.snapshot(reader)[0].data) == 1
         with namespace.transaction(other, reader) as txn:
-            assert number(bytes(txn[reader].data)) == 1
             txn[other].data[0] = 1
-        assert other.version == 1
+
+    def test_a_throttled_writer_can_be_a_member(
+        self, namespace: Any, make: Make, writer: Any
+    ) -> None:
+        """K56, P6: of a transaction, which shows nothing; not of a snapshot, which would."""
+        other = namespace.subscribe("other", "rw", size=8)
+        handle = namespace.subscribe("s", "rw")
+        handle.throttle(1.0)
+        handle.read()
+        put(writer, 1)
+        with pytest.raises(InvalidArgument):
+            make.snapshot(handle, other)
+        for members in ((other, handle), (handle, other)):
+            with namespace.transaction(*members) as txn:
+                assert number(bytes(txn[handle].data)) == 1
+                txn[other].data[0] += 1
+        assert number(handle.read()) == 0
+        assert (other.version, writer.version) == (2, 1)
+        make.advance(S)
+        assert handle.changed()
 
     def test_zero_turns_it_off(self, make: Make, writer: Any, reader: Any) -> None:
         """K56, P7: at once."""
@@ -195,30 +222,39 @@ class Throttle(NamespaceSuite):
         assert number(reader.read()) == 1
         assert not reader.changed()
 
-    def test_a_handle_that_was_not_throttled_remembers_what_it_showed(
+    def test_a_handle_that_was_not_throttled_begins_anew(
         self, make: Make, writer: Any, reader: Any
     ) -> None:
-        """K56, P1 and P7: the interval applies from the last change shown before throttle()."""
+        """K56, P2 and P7: its next look shows the newest, and the interval counts from there."""
+        for round_ in range(3):
+            put(writer, 1)
+            assert number(reader.read()) == 1
+            reader.throttle(1.0)
+            make.advance(S // 2)
+            put(writer, 2)
+            assert reader.changed()
+            assert number(reader.read()) == 2
+            put(writer, 3)
+            make.advance(S - 1)
+            assert number(reader.read()) == 2
+            make.advance(round_)  # 0, 1, 2 ns
+            assert number(reader.read()) == (3 if round_ else 2)
+            reader.throttle(0)
+
+    def test_the_interval_counts_from_a_first_look_without_news(
+        self, make: Make, writer: Any, reader: Any
+    ) -> None:
+        """K56, P2: what it shows is then the first version that it shows."""
         put(writer, 1)
+        reader.read()
+        reader.throttle(1.0)
+        make.advance(S)
         assert number(reader.read()) == 1
         make.advance(S // 2)
         put(writer, 2)
-        reader.throttle(1.0)
         assert number(reader.read()) == 1
         make.advance(S // 2)
         assert number(reader.read()) == 2
-
-    def test_versions_never_go_back(self, make: Make, writer: Any, reader: Any) -> None:
-        """K56, P4: not after a snapshot of several states either."""
-        reader.throttle(1.0)
-        put(writer, 1)
-        shown = [reader.snapshot().version]
-        put(writer, 2)
-        shown += [make.snapshot(reader)[0].version, reader.snapshot().version]
-        make.advance(S)
-        shown.append(reader.snapshot().version)
-        assert shown == sorted(shown)
-        assert shown[-1] == 2
 
     def test_asking_about_the_newest_version_is_not_throttled(
         self, writer: Any, reader: Any
