@@ -7,6 +7,7 @@ import contextlib
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,6 +156,13 @@ def test_a_mode_is_checked() -> None:
         with pytest.raises(InvalidArgument):
             MemoryNamespace(mode=mode)
     assert "closed" not in repr(MemoryNamespace(mode=0o640))
+
+
+def test_the_manuals_example_runs(project: Path) -> None:
+    """§2.6: as it is printed."""
+    manual = (project / "docs" / "reference" / "testing.md").read_text()
+    example = manual.split("```python\n")[1].split("```")[0]
+    exec(compile(example, "testing.md", "exec"), {})
 
 
 def test_pytest_is_not_imported() -> None:
