@@ -62,7 +62,7 @@ class LoopWatch:
         everybody = self._rung.setdefault(number, set()) if number >= 0 else self._polled
         everybody.add(rung)
         if number < 0:
-            self._poll()
+            self._poll_later()
         try:
             with state.woken_at_close(lambda: self._ring_from_anywhere(rung)):
                 yield rung
@@ -105,12 +105,15 @@ class LoopWatch:
                 for rung in everybody:
                     rung.set()
 
+    def _poll_later(self) -> None:
+        if self._polled and self._timer is None:
+            self._timer = self._loop.call_later(POLL_NS / 1e9, self._poll)
+
     def _poll(self) -> None:
         self._timer = None
         for rung in self._polled:
             rung.set()
-        if self._polled and self._timer is None:
-            self._timer = self._loop.call_later(POLL_NS / 1e9, self._poll)
+        self._poll_later()
 
 
 async def changes(state: State, state_fd: int) -> AsyncIterator[Snapshot]:
