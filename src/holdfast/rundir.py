@@ -127,6 +127,12 @@ def _explained(error: OSError, where: str) -> Exception:
             on=where,
             hint="remove the link, or name the directory that it points to",
         )
+    if error.errno in {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}:
+        return InvalidArgument(
+            f"the directory cannot be made ({error.strerror})",
+            on=where,
+            hint="choose another path",
+        )
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
         return InvalidArgument(
             "there is something else where a directory is wanted",

@@ -244,7 +244,10 @@ def test_ls_names_what_is_no_state_and_lists_the_rest(terminal: Terminal, direct
     state.write_bytes(b"something else entirely" * 1000)
     listed = terminal.run("ls")
     assert listed.returncode == 1
-    assert listed.stdout.startswith(b"b\t32\t1\t")
+    damaged, sound = listed.stdout.splitlines()
+    assert damaged == b"a\t0\t0\t-\tdamaged"
+    assert sound.startswith(b"b\t32\t1\t")
+    assert sound.endswith(b"\tretained")
     assert b"error: " in listed.stderr
     assert b"Traceback" not in listed.stderr
 

@@ -18,16 +18,15 @@ import click
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.nouns import Verbs
 from holdfast.cli.output import as_text, json_option, print_facts, print_json, print_table
-from holdfast.cli.report import report
 from holdfast.clock import NS_PER_S, SystemClock
-from holdfast.errors import Conflict, Deleted, HoldfastError, InvalidArgument, NotFound
+from holdfast.errors import Conflict, HoldfastError, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
 
-    from holdfast.state import Namespace, Snapshot, State, Transaction
+    from holdfast.state import Entry, Namespace, Snapshot, State, Transaction
 
 __all__ = ["state"]
 
@@ -132,16 +131,12 @@ def set(  # noqa: A001 - the verb's name
     version N; 0 means that nobody has written yet.
     """
     data = sys.stdin.buffer.read() if value == "-" else value.encode("utf-8", "surrogateescape")
+    _check_length(data, size, name)
     with (
         _namespace(directory, retain=True) as namespace,
         namespace.subscribe(name, "rw", size=size) as handle,
     ):
-        if len(data) > handle.size:
-            raise InvalidArgument(
-                f"the value has {len(data)} bytes, the state {handle.size}",
-                on=name,
-                hint=f"shorten it, or `holdfast state rm {name}` and set it again with --size",
-            )
+        _check_length(data, handle.size, name)
 
         def fill(transaction: Transaction) -> None:
             transaction.data[:] = data.ljust(len(transaction.data), b"\0")
@@ -221,41 +216,43 @@ def watch(
 @directory_option
 @json_option
 def ls(directory: str | None, as_json: bool) -> ExitCode:
-    """List the states, one to a line: name, size in bytes, version, time of the last commit.
+    """List the states, one to a line: name, size, version, last commit, and for whom it is there.
 
-    What has the name of a state and is none is told on standard error, and the exit code says so.
+    FOR says "subscribed" where a process has the state now, "retained" where nobody has and it
+    stays, "left over" where its last subscriber was killed: it goes when somebody subscribes, or
+    with `holdfast state rm`. "damaged" is what has the name of a state and is none; then the exit
+    code is 1, and standard error says why. Looking disturbs nobody.
     """
-    found = []
-    code = ExitCode.OK
     with _namespace(directory) as namespace:
-        for name in sorted(namespace.names()):
-            try:
-                with namespace.subscribe(name, "r", create=False) as handle:
-                    found.append((name, handle.size, handle.snapshot()))
-            except (Deleted, NotFound):
-                continue  # it went while we looked
-            except HoldfastError as error:
-                code = report(error, as_json=as_json)
+        found = namespace.survey()
     if as_json:
-        print_json(
-            [
-                {
-                    "name": name,
-                    "size": size,
-                    "version": snapshot.version,
-                    "time_ns": snapshot.time_ns,
-                }
-                for name, size, snapshot in found
-            ]
-        )
+        print_json([dataclasses.asdict(entry) for entry in found])
     else:
         print_table(
-            ("NAME", "SIZE", "VERSION", "WRITTEN"),
+            ("NAME", "SIZE", "VERSION", "WRITTEN", "FOR"),
             [
-                (name, size, snapshot.version, _instant(snapshot) if snapshot.version else None)
-                for name, size, snapshot in found
+                (
+                    entry.name,
+                    entry.size,
+                    entry.version,
+                    _instant(entry.time_ns) if entry.version else None,
+                    entry.condition,
+                )
+                for entry in found
             ],
         )
+    return _tell_damaged(found, directory, as_json=as_json)
+
+
+def _tell_damaged(found: list[Entry], directory: str | None, *, as_json: bool) -> ExitCode:
+    code = ExitCode.OK
+    with _namespace(directory) as namespace:
+        for entry in found:
+            if entry.condition == "damaged":
+                try:
+                    namespace.subscribe(entry.name, create=False).close()
+                except HoldfastError as error:
+                    code = report(error, as_json=as_json)
     return code
 
 
@@ -283,15 +280,30 @@ def stat(name: str, directory: str | None, as_json: bool) -> None:
 def rm(names: tuple[str, ...], directory: str | None, as_json: bool) -> None:
     """Delete each state NAME, unless another process is subscribed to it (exit code 75).
 
-    The first that cannot be deleted ends the command.
+    What killed processes have left over goes as well. The first that cannot be deleted ends the
+    command.
     """
     with _namespace(directory) as namespace:
+        left_over = namespace.sweep()
         for name in names:
+            if name in left_over:
+                continue
             handle: State = namespace.subscribe(name, "rw", create=False)
             with handle:
                 handle.delete()
     if as_json:
         print_json({"deleted": names})
+
+
+def _check_length(data: bytes, size: int | None, name: str) -> None:
+    from holdfast.state import PAGE_SIZE
+
+    if len(data) > (size or PAGE_SIZE):
+        raise InvalidArgument(
+            f"the value has {len(data)} bytes, the state {size or PAGE_SIZE}",
+            on=name,
+            hint=f"shorten it, or `holdfast state rm {name}` and set it again with --size",
+        )
 
 
 def _contents(snapshot: Snapshot, *, raw: bool) -> bytes:
@@ -310,10 +322,10 @@ def _told(name: str, snapshot: Snapshot, *, raw: bool) -> dict[str, object]:
     }
 
 
-def _instant(snapshot: Snapshot) -> str:
+def _instant(boottime_ns: int) -> str:
     # Commits are dated in CLOCK_BOOTTIME, which people do not read.
     clock = SystemClock()
-    past_ns = clock.realtime_ns() - (clock.boottime_ns() - snapshot.time_ns)
+    past_ns = clock.realtime_ns() - (clock.boottime_ns() - boottime_ns)
     seconds, ns = divmod(past_ns, NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000:03}Z"
 
@@ -326,5 +338,5 @@ def _print_change(name: str, snapshot: Snapshot, *, as_json: bool) -> None:
     if as_json:
         print_json(_told(name, snapshot, raw=False))
         return
-    columns = (_instant(snapshot), snapshot.version, _contents(snapshot, raw=False))
+    columns = (_instant(snapshot.time_ns), snapshot.version, _contents(snapshot, raw=False))
     print("\t".join(as_text(column) for column in columns), flush=True)

@@ -32,11 +32,13 @@ from holdfast.state.core.native import View
 from holdfast.state.files import PAGE_SIZE
 from holdfast.state.handle import State
 from holdfast.state.namespace import Namespace, subscribe
+from holdfast.state.survey import Entry
 from holdfast.state.transaction import Transaction, snapshot, transaction
 from holdfast.state.values import Permission, Snapshot, StateInfo
 
 __all__ = [
     "PAGE_SIZE",
+    "Entry",
     "Namespace",
     "Permission",
     "Snapshot",

@@ -20,6 +20,7 @@ from holdfast.rundir import secure_directory, state_directory
 from holdfast.state import files
 from holdfast.state.core import native
 from holdfast.state.handle import State
+from holdfast.state.survey import Entry, survey, sweep
 from holdfast.state.transaction import transaction
 from holdfast.state.typed import codec_for
 from holdfast.state.values import Permission, check_size
@@ -162,6 +163,7 @@ class Namespace:
             if not create:
                 raise NotFound("there is no such state", on=name, hint="is its writer running?")
             files.remove(self._directory(), self.path, name)
+            sweep(self)  # whoever takes memory gives some of the dead's back
             files.create(
                 self._directory(),
                 self.path,
@@ -326,6 +328,24 @@ class Namespace:
         suffix = files.STATE_SUFFIX
         found = [entry for entry in os.listdir(self._directory()) if entry.endswith(suffix)]
         return sorted(entry.removesuffix(suffix) for entry in found)
+
+    def survey(self) -> list[Entry]:
+        """What lies here, for whom, and what the dead have left; nothing is changed by it.
+
+        Raises:
+            Closed: The namespace was closed.
+        """
+        return survey(self)
+
+    def sweep(self) -> list[str]:
+        """Remove what the dead have left, without waiting for others to subscribe; their names.
+
+        Raises:
+            NotPermitted: The directory is somebody else's.
+            Busy: Somebody has been subscribing for ten seconds.
+        """
+        with self.locked():
+            return sweep(self, everything=True)
 
     # -- ending -----------------------------------------------------------------------------------
 

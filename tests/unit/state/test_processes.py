@@ -235,7 +235,7 @@ def test_a_killed_parent_is_gone_although_its_child_has_its_transaction(
     parent = peer()
     parent("s = ns.subscribe('s', 'rw', size=8); t = s.transaction(); s.close()")
     old = parent("s.incarnation")
-    # The child lives until its input is closed; when it writes, it has let go of its parent's files.
+    # The child lives until its input is closed; when it writes, it has let go of the files.
     parent(
         "r, w = os.pipe()\n"
         "os.fork() or (os.write(w, b'x'), os.read(0, 1), os._exit(0))\n"
