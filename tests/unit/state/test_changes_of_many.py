@@ -173,9 +173,6 @@ def test_where_no_inotify_instance_is_left_a_timer_looks(script: RunScript) -> N
     assert said == "Deleted"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="each new consumer starts a timer of its own, which rings all the others"
-)
 def test_one_timer_looks_for_all_of_them(
     namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
