@@ -18,6 +18,7 @@ import click
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.nouns import Verbs
 from holdfast.cli.output import as_text, json_option, print_facts, print_json, print_table
+from holdfast.cli.report import report
 from holdfast.clock import NS_PER_S, SystemClock
 from holdfast.errors import Conflict, HoldfastError, InvalidArgument
 
