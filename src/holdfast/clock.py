@@ -20,12 +20,10 @@ import os
 import select
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol
 
+from holdfast.closing import Closing
 from holdfast.errors import Closed, Unsupported
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = ["NS_PER_S", "Alarm", "Clock", "SystemClock"]
 
@@ -72,7 +70,7 @@ class SystemClock:
         return time.clock_gettime_ns(time.CLOCK_REALTIME)
 
 
-class Alarm:
+class Alarm(Closing):
     """A descriptor that becomes readable at an instant of CLOCK_BOOTTIME.
 
     It is level-triggered: once fired it stays readable, for every waiter, until `set` is called
@@ -165,17 +163,6 @@ class Alarm:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 # The floor of each room. A room may import the rooms of lower floors, and itself.
 FLOORS = {
+    "closing": 0,
     "errors": 0,
     "clock": 0,
     "timers": 0,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdfast.closing import Closing
 from holdfast.errors import Busy, Deleted, HoldfastError, InvalidArgument
 from holdfast.state import files, subscribers
 from holdfast.state.core import native
@@ -22,7 +23,6 @@ from holdfast.state.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import timedelta
-    from types import TracebackType
 
     from holdfast.state.namespace import Namespace
     from holdfast.state.transaction import Transaction
@@ -34,7 +34,7 @@ _R = TypeVar("_R")
 
 
 @native.quick
-class State(Subscription):
+class State(Subscription, Closing):
     """A subscription to a state: made by `subscribe` or `Namespace.subscribe`.
 
     Handles are cheap (one descriptor, one mapping), and each is its own subscriber: two of one
@@ -295,17 +295,6 @@ class State(Subscription):
         self._throttle(round(value * 1e9))
 
     # -- as an object -----------------------------------------------------------------------------
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         with contextlib.suppress(HoldfastError, OSError, AttributeError):

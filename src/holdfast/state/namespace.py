@@ -6,8 +6,9 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from holdfast.closing import Closing
 from holdfast.errors import (
     Closed,
     Damaged,
@@ -27,7 +28,6 @@ from holdfast.state.values import Permission, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from holdfast.state.core.native import Transaction
     from holdfast.state.typed import Codec
@@ -37,7 +37,7 @@ __all__ = ["Namespace", "subscribe"]
 _UNSUBSCRIBE_WAIT_S = 0.25  # for the lock; without it the next subscriber clears up
 
 
-class Namespace:
+class Namespace(Closing):
     """A directory of states. Made if it is missing: 0700, or 0750 where `mode` lets a group read.
 
     Args:
@@ -356,17 +356,6 @@ class Namespace:
                 state.close()
             fd, self._directory_fd = self._directory_fd, -1
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # Handles hold their namespace: when it goes, none of them is left.
