@@ -179,11 +179,11 @@ class Bank:
             fatal = time.monotonic() + chance.uniform(0, 0.02)
             while time.monotonic() < fatal:
                 self.audit()
+                self.audit_one_by_one()
             for teller in self._tellers:
                 teller.listen()  # or its pipe fills up
             self.dismiss(victim)
             self.audit()
-            self.audit_one_by_one()
             self.hire(chance.getrandbits(32))
 
     def close(self) -> None:
