@@ -70,7 +70,7 @@ def eventually_gone(place: Path) -> bool:
 
 
 def test_every_promise_is_kept_and_has_evidence(place: Path) -> None:
-    """K2, K5, K6, K37, K46, K48, K55: with deaths in the middle of everything."""
+    """K2, K5, K6, K26, K37, K46, K48, K55, K56, K68: with deaths in the middle of everything."""
     code, out, err = run(place, "--seconds", "3", "--seed", "7", "--json")
     assert code == 0, out + err
     result = json.loads(out)
@@ -84,6 +84,12 @@ def test_every_promise_is_kept_and_has_evidence(place: Path) -> None:
     assert of["lost or doubled updates"] > 1000
     assert of["halt at a sampler's death"] >= 1
     assert of["halt at a counter's death"] >= 2
+    assert of["half a commit"] > 1000
+    assert of["halt at a pairer's death"] >= 2
+    assert of["versions shown too soon"] > 20
+    assert of["last of a burst not shown"] > 3
+    assert of["states that do not vanish"] > 5
+    assert of["states left behind"] >= 6
     assert any("sampler killed" in event["what"] for event in result["events"])
 
 
@@ -98,6 +104,11 @@ BROKEN = {
     "sum": "totals that are no sum",
     "held": "halt at a counter's death",
     "fall": "failing processes",
+    "half": "half a commit",
+    "stuck": "halt at a pairer's death",
+    "hasty": "versions shown too soon",
+    "dozing": "last of a burst not shown",
+    "ghost": "states that do not vanish",
     "litter": "states left behind",
 }
 

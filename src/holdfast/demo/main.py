@@ -66,8 +66,9 @@ def demo(seconds: float, seed: int | None, as_json: bool, sabotage: str | None) 
 
     A process writes this host's counters from /proc into a shared state, a thousand times a
     second; others read it at will and on change; several processes count in one state; two wait
-    for each other. Writers are killed with SIGKILL, and others take over. At the end a table says
-    what was promised and what was seen. The exit code is 1 if a promise was broken.
+    for each other; some commit two states at once; one looks at a pace of its own; states come and
+    go with their subscribers. Writers are killed with SIGKILL, and others take over. At the end a
+    table says what was promised and what was seen. The exit code is 1 if a promise was broken.
 
     Everything happens in a directory of its own, which is removed at the end.
     """

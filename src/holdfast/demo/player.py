@@ -32,7 +32,8 @@ class Part:
         self, directory: str, row: int, number: int, chance: random.Random, sabotage: str
     ) -> None:
         self.namespace = Namespace(os.path.join(directory, "states"))
-        self.row: Row = Tally(os.path.join(directory, "tally")).row(row)
+        self._tally = Tally(os.path.join(directory, "tally"))
+        self.row: Row = self._tally.row(row)
         self.number = number
         self.chance = chance
         self.sabotage = sabotage
@@ -48,6 +49,10 @@ class Part:
                 self._go.set()
                 self._stop.set()
         os._exit(0)
+
+    def row_of(self, row: int) -> Row:
+        """The row of another player, to be looked at."""
+        return self._tally.row(row)
 
     def ready(self) -> None:
         """Tell the stage that everything is set up."""

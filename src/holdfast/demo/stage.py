@@ -201,9 +201,10 @@ class Stage:
         for words in fallen:
             self.note("a process failed: " + words)
         killed = sum(not player.expected_to_live for player in self.players)
-        names = self.namespace.names()
+        names = set(self.namespace.names())
         self.namespace.close()
-        left = [name for name in os.listdir(self.namespace.path) if not name.startswith(".")]
+        files = [name for name in os.listdir(self.namespace.path) if not name.startswith(".")]
+        left = {file.rpartition(".")[0] for file in files}  # each has a state's name and a suffix
         return [
             Promise(
                 "failing processes",
@@ -216,10 +217,10 @@ class Stage:
             Promise(
                 "states left behind",
                 len(left),
-                len(names),
+                len(names | left),
                 "states",
-                "gone with their last subscriber",
-                {"files": len(left)},
+                f"the last subscriber has left; {len(files)} files are there still",
+                {"files": len(files)},
             ),
         ]
 

@@ -5,6 +5,9 @@
                     the writer is killed, another takes over
 `counting`          several processes change the same numbers; some are killed while they commit
 `rallying`          two processes wait for each other, thousands of times; some are killed
+`pairing`           several processes commit two states together; some are killed in between
+`pacing`            a throttled display of what somebody writes in bursts; the writer is killed
+`vanishing`         states whose only subscriber closes, exits or is killed
 ==================  ============================================================================
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts import counting, rallying, sampling
+from holdfast.demo.acts import counting, pacing, pairing, rallying, sampling, vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +30,9 @@ ACTS: tuple[Callable[[Stage], Act], ...] = (
     sampling.Sampling,
     counting.Counting,
     rallying.Rallying,
+    pairing.Pairing,
+    pacing.Pacing,
+    vanishing.Vanishing,
 )
 
 ROLES: dict[str, Callable[[Part], None]] = {
@@ -35,6 +41,11 @@ ROLES: dict[str, Callable[[Part], None]] = {
     "watcher": sampling.play_watcher,
     "counter": counting.play_counter,
     "rally": rallying.play_rally,
+    "pair writer": pairing.play_pair_writer,
+    "pair reader": pairing.play_pair_reader,
+    "gauge": pacing.play_gauge,
+    "display": pacing.play_display,
+    "mayflies": vanishing.play_mayflies,
 }
 
 # What can be spoilt on purpose: for each promise, one way to break it.
@@ -42,5 +53,8 @@ SABOTAGE: dict[str, str] = {
     **sampling.SABOTAGE,
     **counting.SABOTAGE,
     **rallying.SABOTAGE,
+    **pairing.SABOTAGE,
+    **pacing.SABOTAGE,
+    **vanishing.SABOTAGE,
     "litter": "a state is retained, and so left behind",
 }
