@@ -21,7 +21,7 @@ from holdfast.state.values import Snapshot, StateInfo, check_size, seconds
 from holdfast.state.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from datetime import timedelta
 
     from holdfast.state.namespace import Namespace
@@ -257,7 +257,7 @@ class State(Subscription, Closing):
                 return True
         return self.changed()
 
-    async def changes(self) -> AsyncIterator[Snapshot]:
+    async def changes(self) -> AsyncGenerator[Snapshot, None]:
         """Each change as a `Snapshot`, for asyncio; the newest at once if there is any.
 
         Changes that come faster than they are taken are merged: the newest is always among them.

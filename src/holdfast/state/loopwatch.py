@@ -18,7 +18,7 @@ from holdfast._native import kernel
 from holdfast.state.watch import POLL_NS, add_file, new_instance
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from holdfast.state.handle import State
     from holdfast.state.values import Snapshot
@@ -116,7 +116,7 @@ class LoopWatch:
         self._poll_later()
 
 
-async def changes(state: State, state_fd: int) -> AsyncIterator[Snapshot]:
+async def changes(state: State, state_fd: int) -> AsyncGenerator[Snapshot, None]:
     """What `State.changes` gives."""
     with LoopWatch.of_running_loop().watching(state, state_fd) as rung:
         while True:
