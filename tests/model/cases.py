@@ -9,7 +9,7 @@ from functools import partial
 from tests.model import bell
 from tests.model.explorer import Report, Scenario, explore
 from tests.model.memory import Buffered, Interleaved, Memory, Weak
-from tests.model.safeguards import NOTHING, Missing, Safeguard
+from tests.model.safeguards import Missing, Safeguard
 from tests.model.scenarios import A_IF_B, B_IF_A, BOTH, ONLY_B, commits, joint, numbers
 
 Build = Callable[..., Scenario]
@@ -92,6 +92,18 @@ WHOLE = [
     Whole("2 + 1 commits, 1 read", c(2, 1), Weak, long=True),
     Whole("2 + 1 commits of 2 slots, 1 read", c(2, 1, slots=2), Weak, long=True),
     Whole("a joint commit, a single one", partial(JOINT_AND_SINGLE, mortal=False), Weak, long=True),
+    Whole(
+        "a joint and a single commit, a snapshot",
+        partial(joint, plans=[BOTH], singles=[0]),
+        Interleaved,
+        long=True,
+    ),
+    Whole(
+        "2 joint commits with 1 descriptor, clearing up",
+        partial(joint, plans=[BOTH, BOTH], collects=True, snapshot=False),
+        Interleaved,
+        long=True,
+    ),
     Whole("2 joint commits, 2 attempts each", PAIR, Interleaved, long=True),
     Whole("A if B, and B if A, 2 attempts each", SKEW, Interleaved, long=True),
 ]
@@ -160,4 +172,4 @@ ABLATIONS = [
     cut(Safeguard.STRICT_PUBLISH, partial(RINGS, fenced=True), "bell", Weak),
     cut(Safeguard.STRICT_WANT, partial(RINGS, fenced=True), "", Weak),
 ]
-__all__ = ["ABLATIONS", "NOTHING", "WHOLE", "Ablation", "Whole"]
+__all__ = ["ABLATIONS", "WHOLE", "Ablation", "Whole"]
