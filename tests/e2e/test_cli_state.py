@@ -200,6 +200,16 @@ def test_watch_every_shows_the_last_of_a_burst_and_not_before_its_time(terminal:
     assert child.returncode == 0
 
 
+def test_watch_every_prints_nothing_too_soon_even_at_the_end(terminal: Terminal) -> None:
+    terminal.run("set", "n", "0")
+    with terminal.start("watch", "n", "--every", "60", "--timeout", "3") as child:
+        assert child.stdout
+        assert child.stdout.readline().endswith(b"\t1\t0\n")
+        terminal.run("set", "n", "1")
+        assert child.stdout.read() == b""
+    assert child.returncode == 0
+
+
 def test_a_watcher_may_come_first(terminal: Terminal) -> None:
     with terminal.start("watch", "early", "--count", "1", "--timeout", "30") as child:
         assert child.stderr

@@ -7,7 +7,6 @@ creates evaporates with its last subscriber, as states of programs do.
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import time
 from datetime import UTC, datetime
@@ -188,18 +187,21 @@ def watch(
     """Print the state NAME now, if it was written, and again at each change, until Ctrl-C.
 
     One line each: time (UTC), version, contents; with --json one object a line. Of several changes
-    in quick succession only the newest is printed. A state that nobody has created yet is created,
-    and evaporates with its last subscriber.
+    in quick succession only the newest is printed; with --every two lines are never closer than
+    that, and the last of a burst is printed when its time has come. A state that nobody has created
+    yet is created, and evaporates with its last subscriber.
 
     The exit code is 75 if --timeout passes before a line was printed, or before --count lines.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     printed = 0
     with _namespace(directory) as namespace, namespace.subscribe(name, "r") as handle:
+        if every is not None:
+            handle.throttle(every)
         if not handle.written:
             print(f"waiting for the first commit to {name}", file=sys.stderr)
         while count is None or printed < count:
-            left = None if deadline is None else _at_most(math.inf, deadline)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not handle.wait(left):
                 return ExitCode.OK if printed and count is None else ExitCode.BUSY
             snapshot = handle.snapshot()
@@ -207,9 +209,6 @@ def watch(
                 continue  # a notice without a commit: the state was made, or resized
             _print_change(name, snapshot, as_json=as_json)
             printed += 1
-            if every is not None and printed != count:
-                # The next look shows the newest, so that looking later is all it takes.
-                time.sleep(every if deadline is None else _at_most(every, deadline))
     return ExitCode.OK
 
 
@@ -329,10 +328,6 @@ def _instant(boottime_ns: int) -> str:
     past_ns = clock.realtime_ns() - (clock.boottime_ns() - boottime_ns)
     seconds, ns = divmod(past_ns, NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns // 1_000_000:03}Z"
-
-
-def _at_most(seconds: float, deadline: float) -> float:
-    return min(seconds, max(0.0, deadline - time.monotonic()))
 
 
 def _print_change(name: str, snapshot: Snapshot, *, as_json: bool) -> None:
