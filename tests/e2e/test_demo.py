@@ -129,6 +129,13 @@ def test_each_check_can_fail(place: Path, sabotage: str) -> None:
     assert BROKEN[sabotage] in broken
 
 
+def test_a_state_that_is_left_behind_is_one_whatever_its_files(place: Path) -> None:
+    """K26: a state has two."""
+    _, out, _ = run(place, "--seconds", "1", "--json", "--break", "litter")
+    [left] = [one for one in json.loads(out)["promises"] if one["name"] == "states left behind"]
+    assert (left["seen"], left["counts"]["files"]) == (1, 2)
+
+
 def test_a_broken_promise_is_named_in_the_table(place: Path) -> None:
     code, out, _ = run(place, "--seconds", "1", "--break", "torn")
     assert code == 1

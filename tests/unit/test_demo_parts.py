@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.demo.acts.pacing import INTERVAL_S, SHOWN, TOO_SOON, Screen
 from holdfast.demo.promise import Promise
 from holdfast.demo.sample import SIZE, Host, Sample, Torn
 from holdfast.demo.tally import Tally, note_delay, typical_delay
+from holdfast.state import Namespace
 
 
 def sample_now(sequence: int = 1) -> Sample:
@@ -67,3 +69,24 @@ def test_half_of_the_delays_lie_within_the_typical_one(tmp_path: Path) -> None:
     for delay_ns in (900, 30_000, 31_000, 40_000_000, 10**18):
         note_delay(row, delay_ns)
     assert typical_delay(row) == "33 µs"
+
+
+def test_a_version_that_is_shown_too_soon_is_counted(namespace: Namespace, tmp_path: Path) -> None:
+    row = Tally(str(tmp_path / "tally")).row(0)
+    screen = Screen(namespace.subscribe("gauge", "rw", size=8), row)  # which nobody throttles
+
+    def show() -> tuple[int, int]:
+        with screen.state.transaction() as txn:
+            txn.commit(force=True)
+        screen.look()
+        return row[SHOWN], row[TOO_SOON]
+
+    assert show() == (1, 0)
+    time.sleep(INTERVAL_S)
+    assert show() == (2, 0)
+    screen.look()
+    assert (row[SHOWN], row[TOO_SOON]) == (2, 0), "the same version again"
+    time.sleep(INTERVAL_S)
+    counts = [show() for _ in range(5)]  # unless each of them takes 50 ms
+    assert counts[0] == (3, 0)
+    assert counts[-1][1] > 0
