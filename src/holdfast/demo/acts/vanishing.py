@@ -48,9 +48,10 @@ def play_mayflies(part: Part) -> None:
         name = f"mayfly.{row[LIVED] % NAMES}"
         end = part.chance.choice(ENDS)
         row[COMMITTED] = 0
+        parent = os.getpid()
         child = os.fork()
         if child == 0:
-            _live(namespace, name, end, part)
+            _live(namespace, name, end, part, parent)
         if end == "kill":
             limit = time.monotonic() + BIRTH_LIMIT_S
             while not row[COMMITTED] and time.monotonic() < limit:
@@ -67,10 +68,11 @@ def play_mayflies(part: Part) -> None:
         time.sleep(PAUSE_S)
 
 
-def _live(namespace: Namespace, name: str, end: str, part: Part) -> NoReturn:
+def _live(namespace: Namespace, name: str, end: str, part: Part, parent: int) -> NoReturn:
     try:
         state = namespace.subscribe(name, "rw", size=8)
-        while not part.row[COMMITTED] or end == "kill":
+        # One that is to be killed goes on until then; but not longer than its parent lives.
+        while not part.row[COMMITTED] or (end == "kill" and os.getppid() == parent):
             with state.transaction() as txn:
                 txn.data[:] = (txn.version + 1).to_bytes(8, "little")
             part.row[COMMITTED] += 1
