@@ -33,7 +33,7 @@ HEAD, WANTED, RUNG, EVENT = range(4)
 WAITER = 0
 
 
-def waiter(without: Missing, versions: int, *, fenced: bool = False) -> Program:
+def waiter(without: Missing, versions: int, *, fenced: bool = True) -> Program:
     """Looks, and sleeps until it is woken; for ever, or until it has seen that many versions."""
     order = SEQ_CST if Safeguard.STRICT_WANT not in without else RELAXED
     flag = Safeguard.TWO_COUNTERS in without
@@ -140,7 +140,7 @@ def settler() -> Program:
             yield cas(HEAD, "pending", 1, SEQ_CST)
 
 
-def joint_scenario(name: str, *, fenced: bool = False, without: Missing = NOTHING) -> Scenario:
+def joint_scenario(name: str, *, fenced: bool = True, without: Missing = NOTHING) -> Scenario:
     actors = [
         Actor("waiter", partial(joint_waiter, fenced=fenced)),
         Actor("committer", partial(joint_committer, 1, without), 1, mortal=True),
@@ -181,7 +181,7 @@ def scenario(
     commits: int = 1,
     *,
     mortal: bool = True,
-    fenced: bool = False,
+    fenced: bool = True,
     without: Missing = NOTHING,
 ) -> Scenario:
     versions = committers * commits

@@ -257,7 +257,7 @@ class State(Subscription, Closing):
                 return True
         return self.changed()
 
-    async def changes(self) -> AsyncGenerator[Snapshot, None]:
+    def changes(self) -> AsyncGenerator[Snapshot, None]:
         """Each change as a `Snapshot`, for asyncio; the newest at once if there is any.
 
         Changes that come faster than they are taken are merged: the newest is always among them.
@@ -269,8 +269,7 @@ class State(Subscription, Closing):
         """
         from holdfast.state.loopwatch import changes
 
-        async for snapshot in changes(self, self._fileno()):
-            yield snapshot
+        return changes(self, self._fileno())
 
     def _fileno(self) -> int:
         self._look()  # closed, or a fork's child that has yet to subscribe

@@ -15,6 +15,7 @@
  * commit stands and, again, a slot is marked.
  */
 #define _GNU_SOURCE
+#include "race.h"
 #include "slots.h"
 
 #include <sched.h>
@@ -102,12 +103,14 @@ enum hf_result hf_delete(struct hf_region *region) {
  *
  * Waiter: wanted += 1, then look at head.  Committer: change head, then look at wanted.  Both
  * sequentially consistent, so at least one of them sees the other (Dekker): the waiter finds the
- * new version by itself or is rung for. */
+ * new version by itself or is rung for.  The waiter's look is not part of this file and orders
+ * nothing; hence its fence. */
 
 void hf_want(struct hf_region *region) {
     if (region->bell != NULL) {
         /* seq_cst: pairs with the compare-and-swap on head in publish_once */
         atomic_fetch_add_explicit(&region->bell->wanted, 1, memory_order_seq_cst);
+        order_want_before_look();
     }
 }
 

@@ -35,6 +35,7 @@ static inline void copy_in(uint8_t *target, const void *source, uint32_t size) {
 }
 static inline void order_loads_before_tag(void) {}
 static inline void order_tag_before_stores(void) {}
+static inline void order_want_before_look(void) {}
 #else
 static inline void copy_out(void *target, const uint8_t *source, uint32_t size) {
     memcpy(target, source, size);
@@ -50,6 +51,11 @@ static inline void order_loads_before_tag(void) {
 static inline void order_tag_before_stores(void) {
     /* pairs with the acquire fence in order_loads_before_tag */
     atomic_thread_fence(memory_order_release);
+}
+static inline void order_want_before_look(void) {
+    /* pairs with the compare-and-swap on head and the load of `wanted` in hf_ring: the load of head
+     * that follows is not made before the addition to `wanted` */
+    atomic_thread_fence(memory_order_seq_cst);
 }
 #endif
 
