@@ -167,7 +167,7 @@ def test_a_closed_handle_has_no_changes(reader: State) -> None:
     """K54: Closed at the first step; while it waits, see the conformance suite."""
     reader.close()
     with pytest.raises(Closed):
-        asyncio.run(anext(reader.changes()))  # type: ignore[arg-type]
+        asyncio.run(anext(reader.changes()))
 
 
 # -- nothing is left, nothing spins ---------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_two_consumers_of_one_state_see_every_change(
             put(writer, value)
             assert [await upcoming(ours), await upcoming(theirs)] == [value, value]
         assert inotify_instances() == 1
-        await theirs.aclose()  # type: ignore[attr-defined]
+        await theirs.aclose()
         for value in range(51, 101):
             put(writer, value)
             assert await upcoming(ours) == value
