@@ -11,9 +11,14 @@ measured himself, by a compare-and-swap on what he saw::
 
 Intervals that succeed cannot overlap: each begins after its base was read or written, and ends
 before its own swap, which fails if any other came between. So the clock passes no faster than real
-time (as far as the local oscillators do not), whoever stalls, sleeps, dies or competes; this is the
-assumption of a slow clock that `holdfast.lease.rules` stands on. What is lost (an interval that was
-dropped, the time nobody was there, the time of writing) makes leases last longer, never shorter.
+time (as far as the local oscillators do not), whoever stalls, sleeps, dies or competes. What is
+lost (an interval that was dropped, the time nobody was there, the time of writing) makes leases
+last longer, never shorter.
+
+One thing remains: a swap adds time from before it all at once, so that somebody who read just
+before saw too little, by as much. `tick` bounds it: a swap adds `STEP_NS_MAX` at most, and drops
+the rest. Between two readings the clock then gains at most the real time between them and one step,
+which is the assumption of a slow clock that `holdfast.lease.rules` stands on.
 
 There is no elected updater, and nobody needs a lease to be one: every user runs an `Updater`. One
 of them wins and goes on winning; the others only look, every second tick, and go on where it stops.
@@ -37,28 +42,51 @@ Source: the note of the original lease package, third assumption.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from holdfast.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from holdfast.lease.record import Reading
+from holdfast.errors import InvalidArgument, StaleRecord
+from holdfast.lease.record import Reading
 
 __all__ = [
     "BACKOFF_TICKS",
     "INTERVAL_NS_MAX",
+    "STEP_NS_MAX",
     "TRANSITIONS",
     "Advance",
     "Event",
     "Look",
     "Phase",
     "Updater",
+    "newborn",
+    "tick",
 ]
 
-# A lease outlives its end by a tick at most, and by the back-off when the winner has died.
+# A lease outlives its end by a step and a tick, and by the back-off when the winner has died.
 INTERVAL_NS_MAX = 500_000_000
+STEP_NS_MAX = INTERVAL_NS_MAX
 BACKOFF_TICKS = 2
+
+
+def newborn(era: str) -> Reading:
+    """What a clock's record shows that has just been made."""
+    return Reading(0, era, STEP_NS_MAX)
+
+
+def tick(current: Reading, since: Reading, elapsed_ns: int) -> Reading:
+    """The swap: what the record shows next, if it shows now what the updater saw.
+
+    Raises:
+        InvalidArgument: The interval is negative.
+        StaleRecord: The record has moved, or is another one: nothing is added.
+    """
+    if elapsed_ns < 0:
+        raise InvalidArgument(f"time does not go back: {elapsed_ns} ns")
+    if current != since:
+        raise StaleRecord(
+            "the clock has moved since it was read",
+            hint="drop the interval: others have counted it",
+        )
+    return replace(current, now_ns=current.now_ns + min(elapsed_ns, current.step_ns))
 
 
 class Phase(enum.Enum):
@@ -106,7 +134,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Add to the record if it still shows `since`, all of it.
+    """Add to the record if it still shows `since`, by `tick`.
 
     Then call `Updater.advanced` if it did, `Updater.lost` if it did not, or `Updater.unknown`.
     """

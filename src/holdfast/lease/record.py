@@ -43,14 +43,28 @@ class Reading:
         now_ns: Nanoseconds since the era began. They have nothing to do with any calendar.
         era: Which life of the clock record this is. A record that was lost and made anew counts
             from zero again, in another era: readings of two eras cannot be compared.
+        step_ns: How much this clock may gain at once, for time that passed before the reading too;
+            0 for a clock that runs by itself.
     """
 
     now_ns: int
     era: str
+    step_ns: int = 0
 
     def __post_init__(self) -> None:
         check_instant(self.now_ns, "reading of a clock")
         check_word(self.era, "era of a clock")
+        check_instant(self.step_ns, "step of a clock")
+
+    @property
+    def latest_ns(self) -> int:
+        """What the clock would show now at most, if all time that has passed were counted.
+
+        A clock that others advance is always late: the next step will add time that has passed
+        already. A promise that started at `now_ns` could be shorter by that; one that starts here
+        cannot.
+        """
+        return self.now_ns + self.step_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ class Record:
         holder: Who holds it.
         epoch: The fencing token: unique in the store, and it grows from one holding of a name to
             the next, vacancies between them included.
-        start_ns: What the store's clock showed when it was claimed or last extended.
+        start_ns: `Reading.latest_ns` of the store's clock when it was claimed or last extended.
         duration_ns: How long it is promised from there on.
         writer: The id of the store object that wrote the term.
         era: The era of the clock that `start_ns` was read from.

@@ -25,21 +25,27 @@ original lease package):
   over that is still promised. (`Change.before`: nothing is changed that was not seen.)
 - **unique writers**: no two store objects write under one id at the same time. With epochs no
   guarantee rests on it any more; it sharpens the comparison and says who wrote. (`extend`)
-- **a slow clock**: the store's clock passes no faster than real time, and a reading is never older
-  than the start of the call. (`expire`, `extend`; `holdfast.lease.global_clock` sees to the first.)
+- **a slow clock**: between two readings the store's clock gains at most the real time between them,
+  and one step (`Reading.step_ns`); and a reading is never older than the start of the call.
+  (`claim`, `extend`, `expire`; `holdfast.lease.global_clock` sees to the first half.)
 
 Three guarantees, given these:
 
 - **claim**: the lease is the holder's until at least `duration` after the *start* of the call. It
-  says nothing of a timely end. (`claim`: the term starts at a reading made during the call.)
+  says nothing of a timely end. (`claim`: the term starts at the latest that the clock can be.)
 - **extend**: the same; no promise is ever shortened, and success may mean more than was asked for.
   (`extend`: an earlier end is not written.)
 - **expire**: it succeeds only when the clock is strictly after start + duration. (`expired`)
 
-Why the first holds: a claim that began at real time t0 reads g not before t0. Who expires it reads
-more than g + duration, later. The clock went by more than `duration` between these two readings, so
-real time did too. An extension only ever moves the end later, so the argument holds for the last
-one.
+Why the first holds: a claim that began at real time t0 reads g, not before t0, and its term starts
+at g + step. Who expires it reads more than g + step + duration, later. The clock went by more than
+step + duration between these two readings, so real time went by more than `duration`. An extension
+only ever moves the end later, so the argument holds for the last one.
+
+The original lets a term start at g itself. But a clock that is advanced in steps shows at g what
+was true some time ago, and the next step adds time from before the claim: up to a whole interval,
+and the whole of a stall, if the updater was stopped and the claim came meanwhile. Hence the step in
+the start, and the bound on a step.
 
 `StaleRecord` is normal here: the caller's picture was old, or impossible. Look again, and decide
 anew.
@@ -137,7 +143,7 @@ def claim(
         name=request.name,
         holder=request.holder,
         epoch=epoch,
-        start_ns=reading.now_ns,
+        start_ns=reading.latest_ns,
         duration_ns=request.duration_ns,
         writer=writer,
         era=reading.era,
@@ -161,13 +167,13 @@ def extend(
     """
     check_duration(duration_ns)
     current = _still(current, record)
-    if reading.now_ns + duration_ns <= current.end_in(reading.era):
+    if reading.latest_ns + duration_ns <= current.end_in(reading.era):
         # The present promise covers the new one, and nobody can have expired it before the clock
         # passes its end. Writing would shorten it. (Assumption: a slow clock, read now.)
         return Change(current, current)
     later = replace(
         current,
-        start_ns=reading.now_ns,
+        start_ns=reading.latest_ns,
         duration_ns=duration_ns,
         writer=writer,
         era=reading.era,
@@ -178,8 +184,7 @@ def extend(
 def expired(record: Record, reading: Reading) -> bool:
     """Whether the clock is strictly after the end of the term. Guarantee: expire.
 
-    Strictly, because a reading that equals the end may have been made before the instant it stands
-    for has passed: the clock counts in steps.
+    Strictly: at the end itself the promise still holds.
     """
     return reading.now_ns > record.end_in(reading.era)
 

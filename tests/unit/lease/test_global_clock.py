@@ -6,16 +6,19 @@ from itertools import product
 
 import pytest
 
-from holdfast.errors import InvalidArgument
+from holdfast.errors import InvalidArgument, StaleRecord
 from holdfast.lease import Reading
 from holdfast.lease.global_clock import (
     INTERVAL_NS_MAX,
+    STEP_NS_MAX,
     TRANSITIONS,
     Advance,
     Event,
     Look,
     Phase,
     Updater,
+    newborn,
+    tick,
 )
 
 
@@ -87,6 +90,22 @@ def test_an_unknown_outcome_discards_what_was_seen(asked: str) -> None:
     assert updater.seen(Reading(50, "e"), 1051) is None
     updater.fire(1071)
     assert updater.seen(Reading(50, "e"), 1072) == Advance(Reading(50, "e"), 21)
+
+
+def test_a_swap_adds_a_step_at_most() -> None:
+    """Who was stopped for an hour must not add that hour to a lease claimed a second ago."""
+    seen = newborn("e")
+    assert tick(seen, seen, 7).now_ns == 7
+    assert tick(seen, seen, 3_600 * 10**9).now_ns == STEP_NS_MAX == seen.latest_ns
+
+
+def test_a_swap_on_anything_else_than_was_seen_fails() -> None:
+    seen = newborn("e")
+    for current in (Reading(1, "e", STEP_NS_MAX), newborn("f")):
+        with pytest.raises(StaleRecord):
+            tick(current, seen, 7)
+    with pytest.raises(InvalidArgument):
+        tick(seen, seen, -1)
 
 
 def test_a_stalled_updater_counts_its_stall_once() -> None:

@@ -95,6 +95,18 @@ def test_an_extension_in_a_new_era_covers_what_was_promised() -> None:
     assert after == replace(HELD, start_ns=10, duration_ns=41, era="e2")
 
 
+def test_a_term_starts_at_the_latest_that_the_clock_can_be() -> None:
+    """The next step of the clock may add time that had passed before the call."""
+    late = Reading(100, "e1", step_ns=30)
+    request = Request.of("nightly", "a", 50, None)
+    claimed = rules.claim(None, request, late, epoch=7, writer="w1").after
+    assert claimed is not None
+    assert claimed.start_ns == 130
+    assert rules.extend(HELD, HELD, 50, late, writer="w1").after == replace(HELD, start_ns=130)
+    assert not rules.extend(HELD, HELD, 20, late, writer="w1").writes
+    assert not rules.expired(claimed, Reading(180, "e1", step_ns=30))
+
+
 # -- expire ---------------------------------------------------------------------------------------
 
 
