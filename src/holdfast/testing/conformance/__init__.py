@@ -15,6 +15,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "holdfast.testing.conformance.lease_store",
     "holdfast.testing.conformance.state_commits",
     "holdfast.testing.conformance.state_life",
     "holdfast.testing.conformance.state_reads",
@@ -22,10 +23,14 @@ pytest.register_assert_rewrite(
     "holdfast.testing.conformance.state_throttle",
 )
 
+from holdfast.testing.conformance.lease_store import (  # noqa: E402 - the same
+    LeaseStoreConformance,
+    MakeStore,
+)
 from holdfast.testing.conformance.state import (  # noqa: E402 - after the line above
     Make,
     NamespaceConformance,
     Stranger,
 )
 
-__all__ = ["Make", "NamespaceConformance", "Stranger"]
+__all__ = ["LeaseStoreConformance", "Make", "MakeStore", "NamespaceConformance", "Stranger"]
