@@ -15,7 +15,7 @@ it returns           it was done, and is visible to everybody
 ===================  =============================================================================
 
 ``holdfast.testing.conformance`` has the suite that a store must pass. Stores so far: `MemoryStore`
-(``memory.py``), the oracle.
+(``memory.py``), the oracle, and `SqlStore` (``sql.py``, with ``holdfast[sql]``), for SQLite.
 """
 
 from __future__ import annotations
