@@ -10,9 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from holdfast.errors import Closed, InvalidArgument, LeaseError, StaleRecord, Unavailable
-from holdfast.errors import Unsupported as UnsupportedHere
+from holdfast.errors import (
+    Closed,
+    InvalidArgument,
+    LeaseError,
+    OutcomeUnknown,
+    StaleRecord,
+    Unavailable,
+    Unsupported,
+)
+from holdfast.lease import rules
 from holdfast.lease.global_clock import STEP_NS_MAX
 from holdfast.lease.stores.sql import SqlStore
 
@@ -158,6 +167,36 @@ def test_what_was_undone_was_not_seen(path: Path) -> None:
         assert store.records() == store.refresh() == {"n": record}
 
 
+def test_a_commit_whose_answer_is_lost_is_unknown(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was done here, and a look shows it; the object goes on with another connection."""
+    with SqlStore(url(path)) as store:
+        commit = sa.engine.RootTransaction.commit
+
+        def lost(transaction: sa.engine.RootTransaction) -> None:
+            commit(transaction)
+            raise sa.exc.OperationalError("COMMIT", None, Exception("disk I/O error"))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sa.engine.RootTransaction, "commit", lost)
+            with pytest.raises(OutcomeUnknown):
+                store.claim("n", "a", LONG_NS)
+        assert store.records() == {}
+        assert set(store.refresh()) == {"n"}
+
+
+def test_a_write_needs_all_of_what_was_read(path: Path) -> None:
+    """The statement itself compares, for databases where somebody can come between."""
+    with SqlStore(url(path)) as store:
+        record = store.claim("n", "a", 100)
+        later = store.extend(record, LONG_NS)
+        for change in (rules.Change(record, later), rules.Change(record, None)):
+            with pytest.raises(StaleRecord), store._step() as step:
+                (store._remove if change.after is None else store._apply)(step, "n", change)
+        assert store.refresh() == {"n": later}
+
+
 def test_a_forked_child_holds_nothing(path: Path) -> None:
     with SqlStore(url(path)) as store:
         child = os.fork()
@@ -178,7 +217,7 @@ def test_a_database_in_memory_is_refused(where: str) -> None:
 
 
 def test_other_databases_are_not_there_yet() -> None:
-    with pytest.raises(UnsupportedHere):
+    with pytest.raises(Unsupported):
         SqlStore("postgresql://localhost/x")
 
 
