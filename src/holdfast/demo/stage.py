@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from holdfast.closing import Closing
 from holdfast.demo.promise import Promise
 from holdfast.demo.tally import READY, ROWS, Row, Tally
 from holdfast.errors import Unavailable
@@ -21,7 +22,6 @@ from holdfast.state import Namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 __all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
@@ -105,7 +105,7 @@ class Player:
         self.process.wait()
 
 
-class Stage:
+class Stage(Closing):
     """Everything that the acts share. As a context manager it clears itself away.
 
     Attributes:
@@ -244,17 +244,6 @@ class Stage:
         if self._made:
             with contextlib.suppress(OSError):
                 os.rmdir(self._made)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _made(place: str) -> str | None:

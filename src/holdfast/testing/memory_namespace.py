@@ -8,8 +8,9 @@ one seed gives one run, every time.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from holdfast.closing import Closing
 from holdfast.errors import Closed, InvalidArgument, NotFound
 from holdfast.state import PAGE_SIZE, Permission, Snapshot
 from holdfast.state.files import check_name
@@ -21,7 +22,6 @@ from holdfast.testing.memory_transaction import MAX_MEMBERS
 
 if TYPE_CHECKING:
     import random
-    from types import TracebackType
 
     from holdfast.clock import Clock
     from holdfast.testing.memory_store import Process, Record, Subscription
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryNamespace", "snapshot", "transaction"]
 
 
-class MemoryNamespace:
+class MemoryNamespace(Closing):
     """Namespaces for a simulation: the first makes a store, `process` and `again` share it.
 
     Args:
@@ -181,17 +181,6 @@ class MemoryNamespace:
         self._closed = True
         for state in list(self._states):
             state.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<MemoryNamespace{' closed' if self.closed else ''}>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from holdfast.clock import NS_PER_S
+from holdfast.closing import Closing
 from holdfast.errors import Busy, Conflict, HoldfastError, InvalidArgument, Unsupported
 from holdfast.state import PAGE_SIZE, Permission, Snapshot, StateInfo
 from holdfast.state.failures import failure
@@ -16,7 +17,6 @@ from holdfast.testing.memory_view import MemoryView, ThrottledView
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import timedelta
-    from types import TracebackType
 
     from typing_extensions import Buffer
 
@@ -30,7 +30,7 @@ _D = TypeVar("_D")
 _R = TypeVar("_R")
 
 
-class MemoryState:
+class MemoryState(Closing):
     """A subscription to a state of a `MemoryNamespace`.
 
     Attributes:
@@ -426,17 +426,6 @@ class MemoryState:
     def refuse(self, reason: str, first: int = 0, second: int = PAGE_SIZE) -> NoReturn:
         """Raise what an operation of this handle is refused for, in the words of the library."""
         raise failure(reason, self.name, first, second)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_record"):

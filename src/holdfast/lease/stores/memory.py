@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from holdfast.closing import Closing
 from holdfast.errors import Closed, StaleRecord, Unsupported
 from holdfast.lease import global_clock, rules
 from holdfast.lease.record import Reading, Record, check_word
@@ -18,7 +19,6 @@ from holdfast.lease.rules import Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from holdfast.clock import Clock
     from holdfast.lease.rules import Change
@@ -56,7 +56,7 @@ class MemoryDatabase:
         self._reading = reading
 
 
-class MemoryStore:
+class MemoryStore(Closing):
     """One user's access to a `MemoryDatabase`; see `holdfast.lease.stores.Store`.
 
     Args:
@@ -228,17 +228,6 @@ class MemoryStore:
         with self.database.changed:
             self._closed = True
             self.database.changed.notify_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- one step ---------------------------------------------------------------------------------
 
