@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from holdfast.state import Namespace
 from tests.fixtures_state import MakePeer, RunScript
+from tests.peer import python_path
 
 WRITE = "with s.transaction() as t: t.data[:] = b'gone'"
 
@@ -286,3 +289,53 @@ def test_a_subscriber_killed_before_any_of_its_system_calls_harms_nobody(
         """)
     )
     assert kills > 20
+
+
+IN_A_CONTAINER = """
+import os, sys
+from holdfast.state import Namespace
+
+assert os.getpid() == 1, "not the first process of its own PID namespace"
+state = Namespace(sys.argv[1]).subscribe("s", "rw", size=4)
+state.transact(lambda txn: txn.write(0, b"gone"))
+print(state.incarnation, flush=True)
+sys.stdin.read()
+"""
+
+
+def contained(directory: Path) -> tuple[subprocess.Popen[str], str]:
+    """A process that is the first of a PID namespace of its own, and the state's incarnation."""
+    for command in (["unshare", "-pf"], ["unshare", "-Urpf"]):
+        process = subprocess.Popen(
+            [*command, "--kill-child", sys.executable, "-c", IN_A_CONTAINER, str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"PYTHONPATH": python_path()},
+        )
+        assert process.stdout
+        if line := process.stdout.readline():
+            return process, line.strip()
+        process.communicate()
+    pytest.skip("no PID namespaces here (unshare)")
+
+
+def test_a_container_keeps_a_state_and_its_restart_begins_anew(directory: Path) -> None:
+    """K26, U8: both call themselves process 1; the kernel's locks know one from the other."""
+    with Namespace(directory) as namespace:
+        first, old = contained(directory)
+        with namespace.subscribe("s", size=4) as ours:
+            assert ours.incarnation == old
+            assert ours.read() == b"gone"
+            assert ours.info().others
+            assert ours.snapshot().pid == 1  # as it calls itself, and so no proof of life
+        assert [entry.condition for entry in namespace.survey()] == ["subscribed"]
+        first.kill()
+        assert first.stdout
+        assert first.stdout.read() == ""  # until the last of the container has gone
+        first.communicate()
+        second, new = contained(directory)
+        assert new != old
+        second.kill()
+        second.communicate()
