@@ -90,7 +90,7 @@ struct hf_member {
     struct hf_commit commit; /* flags & HF_IDENTITY: a condition only, nothing is written */
     uint64_t version;        /* out: that it made, or the one that is current */
     /* while the commit is under way */
-    uint64_t expected, installed;
+    uint64_t installed; /* the pending head that it was given, or 0 */
     unsigned slot;
     bool owned;
 };
