@@ -84,6 +84,21 @@ class Store(Protocol):
         """Give a lease back. True if this call did; False if it was no longer that holding's."""
         ...
 
+    def gate(self, record: Record, transaction: object) -> None:
+        """Let a transaction of the user's commit only while that holding stands.
+
+        The holding is name, holder and epoch; renewals do not disturb. Which kinds of transactions
+        a store can gate is its own business: those that live in the same place as its records. The
+        caller has checked the holder's deadline before.
+
+        Raises:
+            TypeError: The store gates no such thing.
+            InvalidArgument: It is of the right kind, but cannot be gated as it is.
+            LeaseLost: The holding does not stand any more; roll back.
+            Conflict: Others have been at work; roll back, and begin the transaction anew.
+        """
+        ...
+
     def pin(self, name: str, by: str) -> None:
         """Keep a lease from expiring, also one that nobody holds yet, until `by` unpins it."""
         ...
@@ -107,11 +122,26 @@ class Store(Protocol):
         """Read all records, and what `records` shows from now on."""
         ...
 
-    def wait_changed(self, timeout: float | None = None) -> bool:
-        """Wait until the records are others than `records` shows, and `refresh`.
+    def look(self, name: str) -> Record | None:
+        """Read one record, and what `records` shows of that name from now on; None: vacant."""
+        ...
+
+    def overdue(self, limit: int = 100) -> Sequence[Record]:
+        """Records whose end has passed on the store's clock, the pinned left out: `expire` them.
+
+        At most `limit` of them, read from the store; `records` need not show them afterwards.
+        """
+        ...
+
+    def wait_changed(self, timeout: float | None = None, *, name: str | None = None) -> bool:
+        """Wait until the records are others than `records` shows, and read them.
+
+        Args:
+            timeout: Seconds; None is for ever, and 0 is a look.
+            name: Only this lease matters, and only its record is read.
 
         Returns:
-            False if `timeout` seconds passed first; None is for ever, and 0 is a look.
+            False if `timeout` passed first.
         """
         ...
 

@@ -6,6 +6,7 @@ clock is the global clock that its users advance, or one that is given and runs 
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -144,6 +145,10 @@ class MemoryStore(Closing):
             self._apply(record.name, change)
             return change.writes
 
+    def gate(self, record: Record, transaction: object) -> None:
+        """There are no transactions in the place."""
+        raise TypeError(f"leases in memory gate no {type(transaction).__name__}")
+
     # -- pins -------------------------------------------------------------------------------------
 
     def pin(self, name: str, by: str) -> None:
@@ -182,13 +187,36 @@ class MemoryStore(Closing):
             }
             return dict(self._picture)
 
-    def wait_changed(self, timeout: float | None = None) -> bool:
+    def look(self, name: str) -> Record | None:
+        """Read one record."""
+        with self.database.changed:
+            return self._current(check_word(name, "name of a lease"))
+
+    def overdue(self, limit: int = 100) -> Sequence[Record]:
+        """Records whose end has passed."""
+        with self.database.changed:
+            self._need_open()
+            reading = self.database.read_clock()
+            late = (
+                record
+                for (namespace, _), record in sorted(self.database.held.items())
+                if namespace == self.namespace
+                and not record.pins
+                and rules.expired(record, reading)
+            )
+            return list(itertools.islice(late, limit))
+
+    def wait_changed(self, timeout: float | None = None, *, name: str | None = None) -> bool:
         """Wait until the records are others than `records` shows."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.database.changed:
             while True:
                 before = self._picture
-                if self.refresh() != before:
+                if name is None:
+                    self.refresh()
+                else:
+                    self.look(name)
+                if self._picture != before:
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:

@@ -179,6 +179,10 @@ class SqlStore(Closing):
             self._remove(step, record.name, change)
             return change.writes
 
+    def gate(self, record: Record, transaction: object) -> None:
+        """Let the user's transaction commit only while the holding stands."""
+        raise TypeError(f"leases in a database gate no {type(transaction).__name__} yet")
+
     # -- pins -------------------------------------------------------------------------------------
 
     def pin(self, name: str, by: str) -> None:
@@ -234,13 +238,41 @@ class SqlStore(Closing):
             self._picture = picture
             return dict(picture)
 
-    def wait_changed(self, timeout: float | None = None) -> bool:
+    def look(self, name: str) -> Record | None:
+        """Read one record."""
+        check_word(name, "name of a lease")
+        with self._step() as step:
+            return self._current(step, name)
+
+    def overdue(self, limit: int = 100) -> Sequence[Record]:
+        """Records whose end has passed."""
+        with self._step() as step:
+            reading = _read_clock(step)
+            pins = self._pins(step, None)
+            where = sa.and_(
+                OWNERSHIP.c.namespace == self.namespace,
+                sa.case((TERM.c.era == reading.era, TERM.c.start_ns), else_=0) + TERM.c.duration_ns
+                < reading.now_ns,
+            )
+            rows = step.execute(_HELD.where(where).order_by(OWNERSHIP.c.name)).all()
+            late = []
+            for row in rows:
+                if row.name not in pins and len(late) < limit:
+                    with suppress(LeaseError):
+                        late.append(_record(row, frozenset()))
+            return late
+
+    def wait_changed(self, timeout: float | None = None, *, name: str | None = None) -> bool:
         """Wait until the records are others than `records` shows."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             with self._lock:
                 before = self._picture
-                if self.refresh() != before:
+                if name is None:
+                    self.refresh()
+                else:
+                    self.look(name)
+                if self._picture != before:
                     return True
             left = POLL_S if deadline is None else deadline - time.monotonic()
             if left <= 0:

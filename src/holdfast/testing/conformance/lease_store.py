@@ -285,6 +285,13 @@ class LeaseStoreConformance:
         assert store.release(record) is False
         assert store.refresh() == {"n": successor}
 
+    def test_what_is_no_transaction_is_not_gated(self, store: Store) -> None:
+        """And that is said at once."""
+        record = store.claim("n", "a", LONG_NS)
+        for wrong in (None, object(), "BEGIN"):
+            with pytest.raises(TypeError):
+                store.gate(record, wrong)
+
     # -- time -------------------------------------------------------------------------------------
 
     def test_the_clock_goes_as_time_does(self, make: MakeStore, store: Store, other: Store) -> None:
@@ -306,6 +313,50 @@ class LeaseStoreConformance:
         assert store.wait_changed(20) is True
         timer.join()
         assert set(store.records()) == {"m", "n"}
+
+    def test_a_wait_for_one_lease_ends_with_its_change(self, store: Store, other: Store) -> None:
+        """What becomes of another is no matter."""
+        record = store.claim("n", "a", LONG_NS)
+        other.claim("m", "a", LONG_NS)
+        assert store.wait_changed(0.05, name="n") is False
+        timer = threading.Timer(0.05, other.release, [record])
+        timer.start()
+        assert store.wait_changed(20, name="n") is True
+        timer.join()
+        assert "n" not in store.records()
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def test_a_look_reads_one_record(self, store: Store, other: Store) -> None:
+        """And the picture shows that one as it is now."""
+        assert store.look("n") is None
+        record = other.claim("n", "a", LONG_NS)
+        other.claim("m", "a", LONG_NS)
+        assert store.look("n") == record
+        assert store.records() == {"n": record}
+        other.release(record)
+        assert store.look("n") is None
+        assert store.records() == {}
+        with pytest.raises(InvalidArgument):
+            store.look("")
+
+    def test_overdue_is_what_may_be_expired(
+        self, make: MakeStore, store: Store, other: Store
+    ) -> None:
+        """In the order of names, and no more than was asked for."""
+        make(namespace="elsewhere").claim("a", "a", 1)
+        other.claim("later", "a", LONG_NS)
+        other.claim("pinned", "a", 1)
+        other.pin("pinned", "ops")
+        late = [other.claim(name, "a", 1) for name in "abc"]
+        assert list(store.overdue()) == []
+        pass_end(make, store, late[-1])
+        assert list(store.overdue()) == late
+        assert list(store.overdue(2)) == late[:2]
+        for record in store.overdue():
+            store.expire(record)
+        assert list(store.overdue()) == []
+        assert set(store.refresh()) == {"later", "pinned"}
 
     # -- many at once -----------------------------------------------------------------------------
 
@@ -353,6 +404,8 @@ class LeaseStoreConformance:
             closed.pins,
             closed.clock,
             lambda: closed.wait_changed(0),
+            lambda: closed.look("n"),
+            closed.overdue,
         ]
         for call in calls:
             with pytest.raises(Closed):
