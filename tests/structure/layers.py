@@ -17,6 +17,7 @@ FLOORS = {
     "closing": 0,
     "errors": 0,
     "clock": 0,
+    "durations": 0,
     "timers": 0,
     "rundir": 0,
     "process": 0,

@@ -12,12 +12,13 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.closing import Closing
+from holdfast.durations import seconds
 from holdfast.errors import Busy, Deleted, HoldfastError, InvalidArgument
 from holdfast.state import files, subscribers
 from holdfast.state.core import native
 from holdfast.state.subscription import Subscription
 from holdfast.state.transaction import transact, transaction
-from holdfast.state.values import Snapshot, StateInfo, check_size, seconds
+from holdfast.state.values import Snapshot, StateInfo, check_size
 from holdfast.state.watch import Watch
 
 if TYPE_CHECKING:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.errors import InvalidArgument
 from holdfast.state.files import PAGE_SIZE
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 __all__ = ["Permission", "Snapshot", "StateInfo"]
 
@@ -123,17 +119,3 @@ def check_size(size: int) -> int:
             f"a state holds 1 to {PAGE_SIZE} bytes, not {size!r}", hint="use several states"
         )
     return size
-
-
-def seconds(given: float | timedelta | None, what: str) -> float | None:
-    """A duration in seconds, or None.
-
-    Raises:
-        InvalidArgument: It is negative or no number.
-    """
-    if given is None:
-        return None
-    value = given if isinstance(given, int | float) else given.total_seconds()
-    if not value >= 0:
-        raise InvalidArgument(f"{what}={given!r}: seconds must not be negative")
-    return float(value)

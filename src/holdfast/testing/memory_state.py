@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from holdfast.clock import NS_PER_S
 from holdfast.closing import Closing
+from holdfast.durations import seconds
 from holdfast.errors import Busy, Conflict, HoldfastError, InvalidArgument, Unsupported
 from holdfast.state import PAGE_SIZE, Permission, Snapshot, StateInfo
 from holdfast.state.failures import failure
-from holdfast.state.values import check_size, seconds
+from holdfast.state.values import check_size
 from holdfast.testing.memory_store import Subscription, Version
 from holdfast.testing.memory_transaction import MemoryTransaction
 from holdfast.testing.memory_view import MemoryView, ThrottledView
