@@ -14,6 +14,11 @@ A name has one row of ownership at most (primary key), an epoch one in the whole
 
 from __future__ import annotations
 
+import random
+import sqlite3
+import time
+from typing import TYPE_CHECKING, TypeVar
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -25,9 +30,19 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
 )
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
 
 __all__ = ["CLOCK", "EPOCH", "METADATA", "OWNERSHIP", "PIN", "TERM", "prepare_sqlite"]
 
+T = TypeVar("T")
+
+# SQLITE_PROTOCOL: a reader that lost too many races for its place in the log.
+BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 METADATA = MetaData()
 
 OWNERSHIP = Table(
@@ -71,7 +86,7 @@ CLOCK = Table(
 )
 
 
-def prepare_sqlite(engine: object) -> None:
+def prepare_sqlite(engine: Engine, busy_s: float) -> None:
     """Make every transaction of a SQLite engine durable, and a writer from its first statement.
 
     A transaction that reads first and writes later can fail at once, whatever the time-out, if
@@ -80,11 +95,33 @@ def prepare_sqlite(engine: object) -> None:
     """
 
     @event.listens_for(engine, "connect")
-    def connected(connection: object, _: object) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined] # we begin ourselves
-        connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
-        connection.execute("PRAGMA synchronous=FULL")  # type: ignore[attr-defined]
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # we begin ourselves
+        mode = insist(lambda: connection.execute("PRAGMA journal_mode").fetchone(), busy_s)
+        if mode != ("wal",):
+            insist(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone(), busy_s)
+        connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
-    def begun(connection: object) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+    def begun(connection: Connection) -> None:
+        insist(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"), busy_s)
+
+
+def insist(do: Callable[[], T], busy_s: float) -> T:
+    """Do it again as long as SQLite is busy, at most so long.
+
+    SQLite does not always wait by itself: who opens a file while another connection is changing its
+    journal mode, or recovering its log, is told at once that it is busy, whatever the time-out.
+    """
+    deadline = time.monotonic() + busy_s
+    pause_s = 0.001
+    while True:
+        try:
+            return do()
+        except (sqlite3.OperationalError, DBAPIError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if code not in BUSY_CODES or time.monotonic() >= deadline:
+                raise
+        time.sleep(pause_s * random.uniform(0.5, 1))
+        pause_s = min(2 * pause_s, 0.02)

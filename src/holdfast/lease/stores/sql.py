@@ -106,7 +106,7 @@ class SqlStore(Closing):
             poolclass=sa.NullPool,
             connect_args={"timeout": busy_s, "check_same_thread": False},
         )
-        prepare_sqlite(self._engine)
+        prepare_sqlite(self._engine, busy_s)
         with self._step() as step:
             METADATA.create_all(step)
             if step.execute(sa.select(CLOCK.c.id)).first() is None:
