@@ -32,7 +32,10 @@ BROKE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 
 
 def prctl(option: int, value: int) -> bool:
-    """Have the kernel treat this process in a special way; whether it does. Source: prctl(2)."""
+    """Have the kernel treat this process in a special way; whether it does.
+
+    Source: prctl(2).
+    """
     try:
         import ctypes
 
