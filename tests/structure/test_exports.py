@@ -16,7 +16,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "holdfast"
 PARTS = ("state", "lease", "membership", "wake", "seams", "testing")
-GROUND = ("errors", "clock", "timers", "rundir", "process")
+GROUND = ("errors", "clock", "durations", "timers", "rundir", "process")
 EXISTING = [name for name in PARTS if (PACKAGE / name / "__init__.py").exists()]
 
 

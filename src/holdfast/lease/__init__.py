@@ -27,7 +27,7 @@ claims.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holdfast.lease.held import Held, Hold
 from holdfast.lease.leases import Change, Leases, Listed, Listing, Token
@@ -63,7 +63,7 @@ _LATE = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # asyncio takes longer to import than all of this: only those who use it wait for it.
     if name in _LATE:
         return getattr(importlib.import_module(_LATE[name]), name)
