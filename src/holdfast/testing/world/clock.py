@@ -54,6 +54,9 @@ class NodeClock:
         scheduler: Has the virtual time.
         rng: Draws what is not given.
         drift_ppm: How fast the oscillator is, in parts per million; negative: slow.
+
+    Attributes:
+        ahead_ns: How far boottime is ahead of virtual time; None where it drifts, and varies.
     """
 
     def __init__(self, scheduler: Scheduler, rng: Random, *, drift_ppm: float = 0.0) -> None:
@@ -62,6 +65,7 @@ class NodeClock:
         self._rate = _ONE
         self._boot_ns = 30 * _DAY_NS + int(rng.random() * 30 * _DAY_NS)
         self._slept_ns = _DAY_NS + int(rng.random() * _DAY_NS)
+        self.ahead_ns: int | None = self._boot_ns - self._from_ns
         self._fell_asleep_ns: int | None = None  # what monotonic shows while it sleeps
         self._realtime_ns = EPOCH_NS - self._boot_ns + int((rng.random() - 0.5) * _DAY_NS)
         self.drift(drift_ppm)
@@ -70,10 +74,10 @@ class NodeClock:
 
     def boottime_ns(self) -> int:
         """Nanoseconds since boot, the time asleep included."""
+        if self.ahead_ns is not None:
+            return self._scheduler.now_ns + self.ahead_ns
         elapsed_ns = self._scheduler.now_ns - self._from_ns
-        if self._rate != _ONE:
-            elapsed_ns = elapsed_ns * self._rate // _ONE
-        return self._boot_ns + elapsed_ns
+        return self._boot_ns + elapsed_ns * self._rate // _ONE
 
     def monotonic_ns(self) -> int:
         """Nanoseconds of the same oscillator, the time asleep left out."""
@@ -96,8 +100,9 @@ class NodeClock:
         """From now on the oscillator is fast by so many parts per million; negative: slow."""
         self._boot_ns = self.boottime_ns()
         self._from_ns = self._scheduler.now_ns
-        self._rate = _ONE + round(ppm * 1000)
-        assert self._rate > 0, "time does not stand still, and does not go back"
+        self._rate = rate = _ONE + round(ppm * 1000)
+        assert rate > 0, "time does not stand still, and does not go back"
+        self.ahead_ns = None if rate != _ONE else self._boot_ns - self._from_ns
 
     def jump_realtime(self, by_ns: int) -> None:
         """Somebody sets the wall clock, forward or back."""
@@ -121,6 +126,8 @@ class NodeClock:
         self._from_ns = self._scheduler.now_ns
         self._fell_asleep_ns = None
         self._realtime_ns = realtime_ns
+        if self.ahead_ns is not None:
+            self.ahead_ns = -self._from_ns
 
     def instant_of(self, local_ns: int, face: Face) -> int:
         """The first instant of virtual time at which that face shows `local_ns`, from here on.
@@ -133,7 +140,7 @@ class NodeClock:
                 local_ns += self.boottime_ns() - self._fell_asleep_ns
             else:
                 local_ns += self._slept_ns
+        if self.ahead_ns is not None:
+            return local_ns - self.ahead_ns
         left_ns = local_ns - self._boot_ns
-        if self._rate != _ONE:
-            left_ns = -(-left_ns * _ONE // self._rate)  # the next whole nanosecond
-        return self._from_ns + left_ns
+        return self._from_ns - (-left_ns * _ONE // self._rate)  # up, to a whole nanosecond

@@ -48,11 +48,6 @@ class Link:
             if not 0 <= chance <= 1:
                 raise InvalidArgument(f"no probability: {chance}")
 
-    @property
-    def faulty(self) -> bool:
-        """Whether it does more than delay."""
-        return bool(self.loss or self.duplicate or self.reorder)
-
     def healed(self) -> Link:
         """The same without faults."""
         return Link(self.latency_ns)
@@ -188,7 +183,10 @@ class Network:
                 now_ns = self._scheduler.now_ns
                 self._scheduler.at(now_ns + again_ns, node.deliver, (source, data))
         self._leaving += 1
-        self._scheduler.at(self._scheduler.now_ns + delay_ns, node.deliver, (source, data))
+        scheduler = self._scheduler
+        when_ns = scheduler.now_ns + delay_ns
+        letter = (source, data)
+        scheduler.push((when_ns, scheduler.chance(), scheduler.count(), node.deliver, letter))
 
     # -- inside -----------------------------------------------------------------------------------
 

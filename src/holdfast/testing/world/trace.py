@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Trace", "label"]
 
-_BATCH = 512
-
 
 def label(thing: object) -> str:
     """A name for the trace that is the same in every process: never a repr, which has addresses."""
@@ -36,6 +34,9 @@ class Trace:
         keep: How many lines `lines` shows at most.
         sink: Is called with every line, for those who want to read all of it.
 
+    Attributes:
+        add: Appends a line that is complete. `say` is for everybody else.
+
     A line is ``TIME WHO WHAT``: nanoseconds of virtual time, a node (``-``: nobody's), and what
     happened to it.
     """
@@ -53,13 +54,8 @@ class Trace:
         self._kept: deque[str] = deque(maxlen=keep)
         self._fresh: list[str] = []  # hashed in batches: a call for each line would cost more
         self._hashed = 0
-
-    def add(self, line: str) -> None:
-        """Append a line that is complete. `say` is for everybody else."""
-        fresh = self._fresh
-        fresh.append(line)
-        if len(fresh) >= _BATCH:
-            self._flush()
+        # The list's own method, because it is called for every event.
+        self.add: Callable[[str], None] = self._fresh.append
 
     def say(self, text: object, *, who: str = "-") -> None:
         """Append an event of the scenario's own. The text must be the same in every process."""
@@ -73,15 +69,16 @@ class Trace:
     @property
     def lines(self) -> tuple[str, ...]:
         """The last lines."""
-        self._flush()
+        self.flush()
         return tuple(self._kept)
 
     def hash(self) -> str:
         """64 hexadecimal digits for all lines so far. The same seed gives the same digits."""
-        self._flush()
+        self.flush()
         return self._hash.hexdigest()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hash what is fresh, and let go of it. The scheduler calls this often."""
         fresh = self._fresh
         if not fresh:
             return

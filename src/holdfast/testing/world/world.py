@@ -66,6 +66,7 @@ class World:
         self.scheduler = Scheduler(self.rng("order"))
         self.clock = WorldClock(self.scheduler)
         self.trace = Trace(self.clock.boottime_ns, keep=keep, sink=sink)
+        self.scheduler.between = self.trace.flush
         self.nodes: dict[str, Node] = {}
         self.services: dict[str, Service] = {}
         self.network = Network(self)
