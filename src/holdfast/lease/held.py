@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import msgspec
 
 from holdfast.clock import NS_PER_S
 from holdfast.closing import Closing
@@ -35,8 +36,7 @@ T = TypeVar("T")
 log = logging.getLogger("holdfast.lease")
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a lease is to be held on: the arguments of `Leases.hold`, checked."""
 
     name: str

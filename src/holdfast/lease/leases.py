@@ -179,22 +179,11 @@ class Leases(Closing):
         Raises:
             InvalidArgument: One of the arguments is none.
         """
-        terms = self.terms(
-            name,
-            holder=holder,
-            duration=duration,
-            wait=wait,
-            renew=renew,
-            on_lost=on_lost,
-            why=why,
-            on_wait=on_wait,
-        )
-        return Hold(self, terms)
+        return Hold(self, self.terms(name, holder, duration, wait, renew, on_lost, why, on_wait))
 
     @staticmethod
     def terms(
         name: str,
-        *,
         holder: str | None = None,
         duration: float | timedelta = 30,
         wait: float | timedelta | None = None,

@@ -33,8 +33,9 @@ denied at once where a wait would have helped, and took every time-out for a fai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from holdfast.errors import ClaimDenied, OutcomeUnknown, StaleRecord, Unavailable
 
@@ -67,13 +68,11 @@ RELEASE_ATTEMPTS = 3
 EXPIRE_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """Wanted: CLOCK_BOOTTIME, in nanoseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """Wanted: the result of an operation of the store, or its exception."""
 
     operation: str
@@ -81,8 +80,7 @@ class Call:
     owner: Mapping[str, Any] | None = None  # the keyword argument of a claim
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Wanted: a pause until the lease is another than the store's picture shows, or time is up.
 
     With no name, a plain pause. It may end early at any time, for no reason.
@@ -92,8 +90,7 @@ class Wait:
     limit_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """Wanted: that the user hears whom the script waits for."""
 
     record: Record
@@ -111,8 +108,7 @@ else:
     Script = object
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """A lease that is ours.
 
     Attributes:
