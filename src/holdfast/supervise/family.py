@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from holdfast.supervise.launcher import PR_SET_CHILD_SUBREAPER, prctl
 
-__all__ = ["Family", "Kin"]
+__all__ = ["Family", "Kin", "is_alone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,12 @@ class Family:
             found |= children
             parents = children
         return found
+
+
+def is_alone() -> bool:
+    """Whether nobody but us is in our own process group."""
+    ours = os.getpgrp()
+    return all(kin.group != ours or kin.pid == os.getpid() for kin in _processes() if kin.alive)
 
 
 def _processes() -> list[Kin]:

@@ -32,11 +32,11 @@ OTHERS = frozenset(
 
 
 class Signals(Closing):
-    """Catches the signals that ask us to end; after `catch_all`, those for COMMAND too.
+    """Catches the signals that ask us to end; from `catch_all` to `let_others`, all for COMMAND.
 
-    What was ignored stays ignored, as nohup(1) wants it. Before `catch_all`, a second signal ends
-    the process at once: something hangs then, and its user knows better. The main thread must make
-    it, and a process has one at a time.
+    What was ignored stays ignored, as nohup(1) wants it. While there is no COMMAND, a second signal
+    ends the process at once: something hangs then, and its user knows better. The main thread must
+    make it, and a process has one at a time.
 
     Attributes:
         first: The first signal that asked us to end, or None.
@@ -54,6 +54,13 @@ class Signals(Closing):
         """Catch those too that COMMAND shall have."""
         self._patient = False
         self._catch(OTHERS)
+
+    def let_others(self) -> None:
+        """There is no COMMAND any more: what remains to be done is ours."""
+        for number in OTHERS & self._before.keys():
+            signal.signal(number, self._before.pop(number))
+        self.first = None
+        self._patient = True
 
     def fileno(self) -> int:
         """The descriptor that is readable when there is something to `take`."""

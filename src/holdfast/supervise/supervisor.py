@@ -21,7 +21,7 @@ from holdfast.supervise.family import Family
 from holdfast.supervise.outcome import Outcome
 from holdfast.supervise.signals import ENDING, Signals
 from holdfast.supervise.table import Action, Course, Ending, Event, State
-from holdfast.supervise.terminal import Terminal
+from holdfast.supervise.terminal import WANTS_TERMINAL, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,8 +189,8 @@ class _Run:
                 yield Event.ENDING_SIGNAL, number
             elif number == signal.SIGCHLD:
                 self._family.reap()
-                if self._has_paused():
-                    yield Event.PAUSED, 0
+                if by := self._paused_by():
+                    yield Event.PAUSED, by
             else:
                 yield Event.OTHER_SIGNAL, number
         if self._status in ready and self._launcher_is_ready():
@@ -238,10 +238,12 @@ class _Run:
             self._poll.unregister(self._pidfd)
         return self._ended is not None
 
-    def _has_paused(self) -> bool:
+    def _paused_by(self) -> int:
+        """The signal that has stopped the command; 0 if none has."""
         with suppress(ChildProcessError):
-            return os.waitid(os.P_PID, self._family.leader, os.WSTOPPED | os.WNOHANG) is not None
-        return False
+            seen = os.waitid(os.P_PID, self._family.leader, os.WSTOPPED | os.WNOHANG)
+            return 0 if seen is None else seen.si_status
+        return 0
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -274,12 +276,12 @@ class _Run:
     def _act(self, action: Action, number: int) -> None:
         match action:
             case Action.GO:
-                self._terminal.lend(self._family.leader)
+                self._terminal.lend_if_alone(self._family.leader)
                 os.write(self._life, launcher.GO)
             case Action.FORWARD:
                 self._forward(number)
             case Action.SUSPEND:
-                self._suspend()
+                self._pause(number)
             case Action.TERMINATE:
                 self._say_whom()
                 self._signal(signal.SIGTERM)
@@ -311,18 +313,26 @@ class _Run:
             self._asked_to_pause = True
         if number == signal.SIGCONT:
             self._asked_to_pause = False
-            self._terminal.lend(self._family.leader)
+            if self._terminal.lent:
+                self._terminal.lend(self._family.leader)
         self._family.signal_group(number)
         if number in ENDING:
             self._family.signal_group(signal.SIGCONT)  # who is stopped would not hear it
 
-    def _suspend(self) -> None:
-        """Stop, as COMMAND has done, if that was the terminal's or our caller's wish.
-
-        Nobody renews the lease now: it may be lost when we go on, and that is looked at first.
-        """
-        if not (self._terminal.lent or self._asked_to_pause):
+    def _pause(self, by: int) -> None:
+        """The command was stopped: by the terminal, by the wish of our caller, or by a stranger."""
+        if by in WANTS_TERMINAL and self._terminal.lend(self._family.leader):
+            self._family.signal_group(signal.SIGCONT)
             return
+        keys = self._terminal.exists and by in WANTS_TERMINAL | {signal.SIGTSTP}
+        if self._asked_to_pause or self._terminal.lent or keys:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        """Stop, as the command has done, so that the shell goes on.
+
+        Nobody renews the lease now: it may be lost when we continue, and that is looked at first.
+        """
         self._terminal.take_back(self._family.leader)
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         if self._asked_to_pause:
@@ -330,7 +340,7 @@ class _Run:
         else:
             os.killpg(os.getpgrp(), signal.SIGTSTP)  # the terminal has asked the whole job
         # Here we stand still until SIGCONT; or not at all, if nobody is there who could send it
-        # (the kernel knows, credentials(7) on orphaned groups): then COMMAND goes on as well.
+        # (the kernel knows, credentials(7) on orphaned groups): then the command goes on as well.
         signal.signal(signal.SIGTSTP, before)
         self._backlog += self._signals.take()
         if signal.SIGCONT not in self._backlog:
@@ -380,6 +390,8 @@ class _Run:
         for fd in (self._life, self._status, self._pidfd):
             if fd >= 0:
                 os.close(fd)
+        self._terminal.close()
+        self._signals.let_others()
 
 
 def _ns(seconds: float) -> int:
