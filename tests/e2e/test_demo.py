@@ -86,6 +86,9 @@ def test_every_promise_is_kept_and_has_evidence(place: Path) -> None:
     assert of["halt at a counter's death"] >= 2
     assert of["half a commit"] > 1000
     assert of["halt at a pairer's death"] >= 2
+    assert of["two leaders at once"] > 100
+    assert of["commits of a former leader"] > 100
+    assert of["halt at a leader's fall"] >= 2
     assert of["versions shown too soon"] > 20
     assert of["last of a burst not shown"] > 3
     assert of["states that do not vanish"] > 5
@@ -106,6 +109,9 @@ BROKEN = {
     "fall": "failing processes",
     "half": "half a commit",
     "stuck": "halt at a pairer's death",
+    "usurp": "commits of a former leader",
+    "two": "two leaders at once",
+    "heirs": "halt at a leader's fall",
     "hasty": "versions shown too soon",
     "dozing": "last of a burst not shown",
     "ghost": "states that do not vanish",

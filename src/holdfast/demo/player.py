@@ -21,6 +21,7 @@ class Part:
     """What one player has.
 
     Attributes:
+        directory: The private directory of the stage.
         namespace: The states of the demo.
         row: Its own row of the tally.
         number: Which of several that play the same role.
@@ -31,8 +32,10 @@ class Part:
     def __init__(
         self, directory: str, row: int, number: int, chance: random.Random, sabotage: str
     ) -> None:
+        self.directory = directory
         self.namespace = Namespace(os.path.join(directory, "states"))
         self._tally = Tally(os.path.join(directory, "tally"))
+        self._place = row
         self.row: Row = self._tally.row(row)
         self.number = number
         self.chance = chance
@@ -53,6 +56,10 @@ class Part:
     def row_of(self, row: int) -> Row:
         """The row of another player, to be looked at."""
         return self._tally.row(row)
+
+    def sibling(self, number: int) -> Row:
+        """The row of that player of the same role; theirs follow each other in the tally."""
+        return self._tally.row(self._place - self.number + number)
 
     def ready(self) -> None:
         """Tell the stage that everything is set up."""

@@ -6,6 +6,7 @@
 `counting`          several processes change the same numbers; some are killed while they commit
 `rallying`          two processes wait for each other, thousands of times; some are killed
 `pairing`           several processes commit two states together; some are killed in between
+`leading`           three candidates for one lease; the leader is killed, or stopped and woken
 `pacing`            a throttled display of what somebody writes in bursts; the writer is killed
 `vanishing`         states whose only subscriber closes, exits or is killed
 ==================  ============================================================================
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts import counting, pacing, pairing, rallying, sampling, vanishing
+from holdfast.demo.acts import counting, leading, pacing, pairing, rallying, sampling, vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ ACTS: tuple[Callable[[Stage], Act], ...] = (
     counting.Counting,
     rallying.Rallying,
     pairing.Pairing,
+    leading.Leading,
     pacing.Pacing,
     vanishing.Vanishing,
 )
@@ -43,6 +45,7 @@ ROLES: dict[str, Callable[[Part], None]] = {
     "rally": rallying.play_rally,
     "pair writer": pairing.play_pair_writer,
     "pair reader": pairing.play_pair_reader,
+    "candidate": leading.play_candidate,
     "gauge": pacing.play_gauge,
     "display": pacing.play_display,
     "mayflies": vanishing.play_mayflies,
@@ -54,6 +57,7 @@ SABOTAGE: dict[str, str] = {
     **counting.SABOTAGE,
     **rallying.SABOTAGE,
     **pairing.SABOTAGE,
+    **leading.SABOTAGE,
     **pacing.SABOTAGE,
     **vanishing.SABOTAGE,
     "litter": "a state is retained, and so left behind",
