@@ -107,7 +107,8 @@ ENDED = frozenset({Phase.LOST, Phase.RELEASED})
 
 def deadline_of(asked_ns: int, duration_ns: int) -> int:
     """Until when to believe in a promise of that duration, asked for at `asked_ns` BOOTTIME."""
-    return asked_ns + duration_ns - duration_ns * DRIFT_PPM // 1_000_000
+    # What is taken off is rounded up, so that no nanosecond of belief is left beyond the promise.
+    return asked_ns + duration_ns - -(-duration_ns * DRIFT_PPM // 1_000_000)
 
 
 def check_renew(renew: object) -> Renew:
@@ -216,7 +217,7 @@ class Keeper:
         reason = "its deadline has passed"
         if self.trouble:
             reason += f", and it could not be renewed: {self.trouble}"
-        elif self._renew == "progress":
+        elif self._renew == "progress" and self.phase is Phase.HELD and self.due_ns is None:
             reason += " without progress"
         elif self._renew is None:
             reason += ", and it was not to be renewed"
