@@ -15,6 +15,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from holdfast.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -28,11 +30,15 @@ __all__ = [
     "check_epoch",
     "check_instant",
     "check_word",
+    "checked_record",
     "owner_text",
 ]
 
 # 146 years: the sum of a clock's reading and a duration still fits into a database's 64 bits.
 DURATION_NS_MAX = 2**62
+
+_PLAIN: frozenset[type] = frozenset({str, int, bool, type(None)})
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,56 @@ class Record:
         return self.start_in(era) + self.duration_ns
 
 
+class _Draft:
+    """A `Record` whose fields can still be set: of the same layout, so that it can become one."""
+
+    __slots__ = tuple(Record.__slots__)
+
+    def __init__(
+        self,
+        name: str,
+        holder: str,
+        epoch: int,
+        start_ns: int,
+        duration_ns: int,
+        writer: str,
+        era: str,
+        owner_json: str,
+        pins: frozenset[str],
+    ) -> None:
+        self.name = name
+        self.holder = holder
+        self.epoch = epoch
+        self.start_ns = start_ns
+        self.duration_ns = duration_ns
+        self.writer = writer
+        self.era = era
+        self.owner_json = owner_json
+        self.pins = pins
+
+
+def checked_record(
+    name: str,
+    holder: str,
+    epoch: int,
+    start_ns: int,
+    duration_ns: int,
+    writer: str,
+    era: str,
+    owner_json: str,
+    pins: frozenset[str],
+) -> Record:
+    """A `Record` of fields that the caller has checked already, or has from another record.
+
+    It takes a fifth of the time of ``Record(...)``, which looks at each field, and sets each by the
+    roundabout way of a frozen class.
+    """
+    draft: Any = _Draft(name, holder, epoch, start_ns, duration_ns, writer, era, owner_json, pins)
+    draft.__class__ = Record
+    record: Record = draft
+    return record
+
+
 def check_word(value: object, what: str) -> str:
     """A name, a holder, a writer or a pinning entity: printable, and at least one character.
 
@@ -135,6 +191,8 @@ def check_word(value: object, what: str) -> str:
         InvalidArgument: It is something else. Line breaks, tabs, control characters and half
             surrogates are not printable; a blank is.
     """
+    if type(value) is str and value and value.isprintable():
+        return value
     if not isinstance(value, str):
         raise InvalidArgument(f"the {what} is no string: {value!r}")
     if not value or not value.isprintable():
@@ -150,6 +208,8 @@ def check_duration(value: object) -> int:
     Raises:
         InvalidArgument: It is no int, not positive, or more than a store's column can hold.
     """
+    if type(value) is int and 0 < value <= DURATION_NS_MAX:
+        return value
     number = _whole(value, "duration")
     if not 0 < number <= DURATION_NS_MAX:
         raise InvalidArgument(
@@ -164,6 +224,8 @@ def check_instant(value: object, what: str) -> int:
     Raises:
         InvalidArgument: It is no int, negative, or more than a store's column can hold.
     """
+    if type(value) is int and 0 <= value <= DURATION_NS_MAX:
+        return value
     number = _whole(value, what)
     if not 0 <= number <= DURATION_NS_MAX:
         raise InvalidArgument(f"no {what}: {number} ns")
@@ -176,6 +238,8 @@ def check_epoch(value: object) -> int:
     Raises:
         InvalidArgument: It is no int, or less.
     """
+    if type(value) is int and value >= 1:
+        return value
     number = _whole(value, "epoch")
     if number < 1:
         raise InvalidArgument(f"no epoch: {number}")
@@ -190,6 +254,11 @@ def owner_text(owner: Mapping[str, Any] | None) -> str:
     """
     if owner is None:
         return ""
+    if type(owner) is dict and _plain(owner):
+        try:
+            return _encode(owner).decode()  # in a tenth of the time
+        except (ValueError, OverflowError):
+            pass  # half surrogates: the arguments of a command need not be UTF-8
     try:
         return json.dumps(dict(owner), sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError) as error:
@@ -197,6 +266,16 @@ def owner_text(owner: Mapping[str, Any] | None) -> str:
             f"the facts about an owner cannot be kept: {error}",
             hint="use plain values, as Owner.to_dict() has them",
         ) from error
+
+
+def _plain(facts: dict[str, Any]) -> bool:
+    """Whether msgspec writes these as the json module does; of other kinds it writes too many."""
+    for value in facts.values():
+        if type(value) not in _PLAIN and (
+            type(value) is not list or not _PLAIN.issuperset(map(type, value))
+        ):
+            return False
+    return True
 
 
 def _whole(value: object, what: str) -> int:

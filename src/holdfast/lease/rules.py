@@ -57,7 +57,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import StaleRecord
-from holdfast.lease.record import Reading, Record, check_duration, check_word, owner_text
+from holdfast.lease.record import (
+    Reading,
+    Record,
+    check_duration,
+    check_epoch,
+    check_instant,
+    check_word,
+    checked_record,
+    owner_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,16 +148,16 @@ def claim(
             on=request.name,
             hint="look at records(): extend it if it is yours, or expire it once it may be",
         )
-    taken = Record(
-        name=request.name,
-        holder=request.holder,
-        epoch=epoch,
-        start_ns=reading.latest_ns,
-        duration_ns=request.duration_ns,
-        writer=writer,
-        era=reading.era,
-        owner_json=request.owner_json,
-        pins=pins,
+    taken = checked_record(
+        request.name,
+        request.holder,
+        check_epoch(epoch),
+        check_instant(reading.latest_ns, "start of a term"),
+        request.duration_ns,
+        check_word(writer, "writer"),
+        reading.era,
+        request.owner_json,
+        pins,
     )
     return Change(None, taken)
 
@@ -171,12 +180,16 @@ def extend(
         # The present promise covers the new one, and nobody can have expired it before the clock
         # passes its end. Writing would shorten it. (Assumption: a slow clock, read now.)
         return Change(current, current)
-    later = replace(
-        current,
-        start_ns=reading.latest_ns,
-        duration_ns=duration_ns,
-        writer=writer,
-        era=reading.era,
+    later = checked_record(
+        current.name,
+        current.holder,
+        current.epoch,
+        check_instant(reading.latest_ns, "start of a term"),
+        duration_ns,
+        check_word(writer, "writer"),
+        reading.era,
+        current.owner_json,
+        current.pins,
     )
     return Change(current, later)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 
 from holdfast.errors import InvalidArgument
 from holdfast.lease import Reading, Record
-from holdfast.lease.record import DURATION_NS_MAX, check_duration, check_word, owner_text
+from holdfast.lease.record import (
+    DURATION_NS_MAX,
+    check_duration,
+    check_word,
+    checked_record,
+    owner_text,
+)
 from holdfast.process import Owner
 
 RECORD = Record("nightly", "a", 1, 10, 20, "w1", "e1")
@@ -94,9 +101,27 @@ def test_facts_about_an_owner_come_back() -> None:
     assert dataclasses.replace(RECORD, owner_json="[]").owner is None
 
 
-def test_facts_that_are_no_plain_values_are_refused() -> None:
+@pytest.mark.parametrize("value", [object(), {1}, b"x", [b"x"], 1j, dataclasses], ids=range(6))
+def test_facts_that_are_no_plain_values_are_refused(value: object) -> None:
     with pytest.raises(InvalidArgument):
-        owner_text({"self": object()})
+        owner_text({"self": value})
+
+
+@pytest.mark.parametrize("argument", ["häuser", "\udc80", "\U0001f512", '"\n'])
+def test_arguments_of_a_command_come_back_whatever_they_are(argument: str) -> None:
+    facts = {"pid": 1, "argv": [argument], "nested": {"a": 1.5}, "large": 2**70}
+    for owner in (facts, {"argv": [argument]}):
+        assert dataclasses.replace(RECORD, owner_json=owner_text(owner)).owner == owner
+
+
+def test_a_record_of_checked_fields_is_a_record() -> None:
+    fields = [getattr(RECORD, field.name) for field in dataclasses.fields(Record)]
+    made = checked_record(*fields)
+    assert type(made) is Record
+    assert (made, hash(made), repr(made)) == (RECORD, hash(RECORD), repr(RECORD))
+    assert pickle.loads(pickle.dumps(made)) == RECORD
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.epoch = 2  # type: ignore[misc]
 
 
 def test_a_reading_is_an_instant_of_an_era() -> None:
