@@ -1,39 +1,39 @@
-"""`SqlStore`: leases in the user's own database. SQLite so far; the statements are no dialect's.
+"""`SqlStore`: leases in the user's own database, SQLite or PostgreSQL.
 
 Each call is one transaction: it reads the record, lets `holdfast.lease.rules` decide, and writes
-with all of what was read as its condition. Busy is waited for, and then it is `Unavailable`. What
-fails before the commit has done nothing; a commit that fails is an `OutcomeUnknown`, and the
-connection is discarded. The tables are in ``schema.py``.
+with all of what was read as its condition. If that has changed at the same time, it is made anew.
+Calls that only read take no lock.
+
+Where to look::
+
+    schema.py       the tables            statements.py   what is said to every database
+    dialect.py      what differs          sqlite.py       one writer at a time
+    database.py     a step: a connection, postgresql.py   locks of rows
+                    a transaction, its    sql_gate.py     the user's own transaction
+                    end, or its failure   sql_batch.py    many extensions at once
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import random
 import socket
-import threading
 import time
 import uuid
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.closing import Closing
-from holdfast.errors import (
-    Closed,
-    InvalidArgument,
-    LeaseError,
-    OutcomeUnknown,
-    StaleRecord,
-    Unavailable,
-    Unsupported,
-)
+from holdfast.errors import Closed, LeaseError, StaleRecord, Unsupported
 from holdfast.lease import global_clock, rules
 from holdfast.lease.record import Reading, Record, check_word
 from holdfast.lease.rules import Request
 
 try:
     import sqlalchemy as sa
-    from sqlalchemy.exc import DBAPIError
 except ImportError as missing:
     raise Unsupported(
         "leases in a database need SQLAlchemy",
@@ -41,43 +41,60 @@ except ImportError as missing:
         hint="install holdfast[sql]",
     ) from missing
 
-from holdfast.lease.stores.schema import (
-    CLOCK,
-    EPOCH,
-    METADATA,
-    OWNERSHIP,
-    PIN,
-    TERM,
-    prepare_sqlite,
-)
+from holdfast.lease.stores import statements as say
+from holdfast.lease.stores.database import Database, Patience, choose
+from holdfast.lease.stores.dialect import Again, Failure
+from holdfast.lease.stores.picture import Picture
+from holdfast.lease.stores.schema import CLOCK, EPOCH, METADATA, OWNERSHIP, PIN
+from holdfast.lease.stores.sql_batch import extend_all
+from holdfast.lease.stores.sql_gate import gate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from sqlalchemy import Connection, Row
-    from sqlalchemy.sql.elements import ColumnElement
+    from collections.abc import Callable, Mapping, Sequence
 
     from holdfast.lease.rules import Change
 
 __all__ = ["SqlStore"]
 
-POLL_S = 0.05
+POLL_S, POLL_S_MAX = 0.05, 0.25
 _numbers = itertools.count(1)
+T = TypeVar("T")
+
+
+class Step:
+    """One transaction at work.
+
+    Attributes:
+        say: The connection, in a transaction.
+        seen: What it has learnt of names; the picture takes it over if it was not undone.
+        reading: The clock, at the last look at a name.
+        pins: Of that name.
+    """
+
+    __slots__ = ("pins", "reading", "say", "seen")
+
+    def __init__(self, connection: sa.Connection, seen: dict[str, Record | None]) -> None:
+        self.say = connection
+        self.seen = seen
+        self.pins: frozenset[str] = frozenset()
+        self.reading: Reading
 
 
 class SqlStore(Closing):
     """One process's access to leases in a database; see `holdfast.lease.stores.Store`.
 
     Args:
-        url: ``sqlite:///path``; the file and the tables are made if there are none.
+        url: ``sqlite:///path`` (the file is made if there is none), ``postgresql+psycopg://...``
+            or ``postgresql://...``. The tables are made if there are none.
         namespace: Whose leases.
-        writer: The id of this object; None: one of host, boot, process and a counter.
-        busy_s: How long to wait for others' write transactions.
+        writer: The id of this object; None: one of host, process and chance.
+        busy_s: How long to wait for others' write transactions, or their locks.
 
     Raises:
         InvalidArgument: The URL names no database that several processes can reach.
-        Unsupported: There is no store for that kind of database.
-        Unavailable: It cannot be opened.
+        Unsupported: There is no store for that kind of database, or its driver is missing.
+        Unavailable: It cannot be opened; `NotFound`: there is none.
+        NotPermitted: Nor may it be.
     """
 
     def __init__(
@@ -92,29 +109,17 @@ class SqlStore(Closing):
         own = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}-{os.getpid()}-{next(_numbers)}"
         self.writer = check_word(own if writer is None else writer, "writer")
         self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._picture: dict[str, Record] = {}
+        self._picture = Picture()
         self._closed = False
-        self._connection: Connection | None = None
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            raise Unsupported(f"no store for {parsed.get_backend_name()} yet", hint="use sqlite:")
-        if parsed.database in {None, "", ":memory:"}:
-            raise InvalidArgument("a database in memory is nobody else's", hint="name a file")
-        self._engine = sa.create_engine(
-            parsed,
-            poolclass=sa.NullPool,
-            connect_args={"timeout": busy_s, "check_same_thread": False},
-        )
-        prepare_sqlite(self._engine, busy_s)
-        with self._step() as step:
-            METADATA.create_all(step)
-            if step.execute(sa.select(CLOCK.c.id)).first() is None:
-                step.execute(sa.insert(CLOCK).values(id=1, now_ns=0, era=uuid.uuid4().hex))
-            if step.execute(sa.select(EPOCH.c.id)).first() is None:
-                latest = step.scalar(sa.select(sa.func.max(OWNERSHIP.c.epoch))) or 0
-                step.execute(sa.insert(EPOCH).values(id=1, latest=latest))
-        self.refresh()
+        self._busy_s = busy_s
+        self.dialect = choose(url, busy_s)
+        self._database = Database(self.dialect)
+        try:
+            self._make()
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
 
     # -- ownership --------------------------------------------------------------------------------
 
@@ -128,60 +133,78 @@ class SqlStore(Closing):
     ) -> Record:
         """Take a vacant lease."""
         request = Request.of(name, holder, duration_ns, owner)
-        with self._step() as step:
-            current = self._current(step, name)
-            epoch: int = step.execute(
-                sa.update(EPOCH).values(latest=EPOCH.c.latest + 1).returning(EPOCH.c.latest)
-            ).scalar_one()
+
+        def work(step: Step) -> Record:
+            current, reading = self._current(step, name), step.reading
+            # First with an epoch that only has to be one: a refusal should lock nothing.
+            rules.claim(current, request, reading, epoch=1, writer=self.writer)
+            # From here to the commit, nobody else gets an epoch: they grow as commits do.
+            row = step.say.execute(say.NEXT_EPOCH).first()
+            if row is None:
+                raise Again(Failure.NO_TABLES, None)
             change = rules.claim(
-                current,
-                request,
-                _read_clock(step),
-                epoch=epoch,
-                writer=self.writer,
-                pins=self._pins(step, name).get(name, frozenset()),
+                current, request, reading, epoch=row.latest, writer=self.writer, pins=step.pins
             )
             return self._apply(step, name, change)
 
+        return self._do(work, write=True)
+
     def extend(self, record: Record, duration_ns: int) -> Record:
         """Promise `duration_ns` from now on."""
-        with self._step() as step:
-            return self._extend(step, record, duration_ns)
+        return self._do(lambda step: self.extend_in(step, record, duration_ns), write=True)
 
     def extend_many(self, requests: Sequence[tuple[Record, int]]) -> Sequence[Record | Exception]:
-        """Extend many leases, each for itself, in one transaction."""
-        results: list[Record | Exception] = []
-        with self._step() as step:
-            for record, duration_ns in requests:
-                try:
-                    results.append(self._extend(step, record, duration_ns))
-                except StaleRecord as error:
-                    results.append(error)
-        return results
+        """Extend many leases, each for itself, in one transaction of a few statements."""
+        return self._do(lambda step: extend_all(self, step, requests), write=True)
 
-    def _extend(self, step: Connection, record: Record, duration_ns: int) -> Record:
-        current = self._current(step, record.name)
-        reading = _read_clock(step)
+    def extend_in(self, step: Step, record: Record, duration_ns: int) -> Record:
+        """One extension, as a part of a step."""
+        current, reading = self._current(step, record.name), step.reading
         change = rules.extend(current, record, duration_ns, reading, writer=self.writer)
         return self._apply(step, record.name, change)
 
     def expire(self, record: Record | str) -> None:
-        """Remove a lease whose end has passed."""
+        """Remove a lease whose end has passed.
+
+        Raises:
+            StaleRecord: As everywhere; and on PostgreSQL also if a transaction gates it just now,
+                or changes it: it cannot be expired before that has ended.
+        """
         name = check_word(record if isinstance(record, str) else record.name, "name of a lease")
-        with self._step() as step:
-            change = rules.expire(self._current(step, name), record, _read_clock(step))
-            self._remove(step, name, change)
+
+        def work(step: Step) -> None:
+            # Pins first: who pins after that waits until this is over.
+            self.dialect.lock_pins(step.say, self.namespace, name)
+            locked = self.dialect.lock_holding(step.say, self._key(name), wait=False)
+
+            def rule(now: Record | None, at: Reading) -> Change:
+                change = rules.expire(now, record, at)
+                if not locked:
+                    raise StaleRecord(
+                        "the lease is gated by a transaction, or being handed over",
+                        on=name,
+                        hint="it cannot be expired now; try later",
+                    )
+                return change
+
+            self._remove(step, name, rule)
+
+        self._do(work, write=True)
 
     def release(self, record: Record) -> bool:
-        """Give a lease back."""
-        with self._step() as step:
-            change = rules.release(self._current(step, record.name), record)
-            self._remove(step, record.name, change)
-            return change.writes
+        """Give a lease back. It waits for the transactions that it gates."""
+
+        def work(step: Step) -> bool:
+            self.dialect.lock_holding(step.say, self._key(record.name), wait=True)
+            return self._remove(step, record.name, lambda now, _: rules.release(now, record))
+
+        return self._do(work, write=True)
 
     def gate(self, record: Record, transaction: object) -> None:
-        """Let the user's transaction commit only while the holding stands."""
-        raise TypeError(f"leases in a database gate no {type(transaction).__name__} yet")
+        """Let the user's transaction commit only while the holding stands: see ``sql_gate.py``."""
+        with self._database.lock:
+            self._need_open()
+        gate(self, record, transaction)
 
     # -- pins -------------------------------------------------------------------------------------
 
@@ -195,96 +218,102 @@ class SqlStore(Closing):
 
     def pins(self) -> Mapping[str, frozenset[str]]:
         """Who has pinned what."""
-        with self._step() as step:
-            return self._pins(step, None)
+        key = {"namespace": self.namespace}
+        return self._do(lambda step: say.pins_of(step.say.execute(say.PINNED, key)), write=False)
 
     def _pin(self, name: str, by: str, rule: Callable[[frozenset[str], str], Any]) -> None:
         check_word(name, "name of a lease")
-        row = {"namespace": self.namespace, "name": name}
-        with self._step() as step:
-            before = self._pins(step, name).get(name, frozenset())
-            after = rule(before, by)
-            for entity in after - before:
-                step.execute(sa.insert(PIN).values(entity=entity, **row))
-            for entity in before - after:
-                step.execute(sa.delete(PIN).filter_by(entity=entity, **row))
-            self._current(step, name)
+        rule(frozenset(), by)  # is it one who can pin?
 
-    def _pins(self, step: Connection, name: str | None) -> dict[str, frozenset[str]]:
-        query = sa.select(PIN.c.name, PIN.c.entity).where(PIN.c.namespace == self.namespace)
-        if name is not None:
-            query = query.where(PIN.c.name == name)
-        found: dict[str, frozenset[str]] = {}
-        for row in step.execute(query.order_by(PIN.c.name)):
-            found[row.name] = found.get(row.name, frozenset()) | {row.entity}
-        return found
+        def work(step: Step) -> None:
+            self.dialect.lock_pins(step.say, self.namespace, name)
+            with suppress(LeaseError):  # a record that contradicts itself can be pinned
+                self._current(step, name)
+            after = rule(step.pins, by)
+            for entity in after - step.pins:
+                row = {**self._key(name), "entity": entity}
+                step.say.execute(self.dialect.insert_missing(PIN, **row))
+            for entity in step.pins - after:
+                step.say.execute(say.UNPIN, {**self._key(name), "entity": entity})
+            current = step.seen.get(name)
+            if current is not None:
+                step.seen[name] = replace(current, pins=after)
+
+        self._do(work, write=True)
 
     # -- looking ----------------------------------------------------------------------------------
 
     def records(self) -> Mapping[str, Record]:
         """What this object knows."""
-        with self._lock:
-            return dict(self._picture)
+        with self._database.lock:
+            return self._picture.show()
 
     def refresh(self) -> Mapping[str, Record]:
         """Read all records. One that contradicts itself is left out, and claimed by nobody."""
-        with self._step() as step:
-            pins = self._pins(step, None)
-            rows = step.execute(_HELD.where(OWNERSHIP.c.namespace == self.namespace)).all()
-            picture = {}
-            for row in rows:
+
+        def work(step: Step) -> dict[str, Record]:
+            rows = step.say.execute(say.HELD, {"namespace": self.namespace})
+            found = {}
+            for row, pins in say.grouped(rows):
                 with suppress(LeaseError):
-                    picture[row.name] = _record(row, pins.get(row.name, frozenset()))
-            self._picture = picture
-            return dict(picture)
+                    found[row.name] = say.record_of(row, pins)
+            return found
+
+        self._do(work, write=False, then=self._picture.replace)
+        return self.records()
 
     def look(self, name: str) -> Record | None:
         """Read one record."""
         check_word(name, "name of a lease")
-        with self._step() as step:
-            return self._current(step, name)
+        return self._do(lambda step: self._current(step, name), write=False)
 
     def overdue(self, limit: int = 100) -> Sequence[Record]:
         """Records whose end has passed."""
-        with self._step() as step:
-            reading = _read_clock(step)
-            pins = self._pins(step, None)
-            where = sa.and_(
-                OWNERSHIP.c.namespace == self.namespace,
-                sa.case((TERM.c.era == reading.era, TERM.c.start_ns), else_=0) + TERM.c.duration_ns
-                < reading.now_ns,
-            )
-            rows = step.execute(_HELD.where(where).order_by(OWNERSHIP.c.name)).all()
-            late = []
-            for row in rows:
-                if row.name not in pins and len(late) < limit:
+
+        def work(step: Step) -> list[Record]:
+            late: list[Record] = []
+            after = ""
+            while len(late) < limit:
+                asked = limit - len(late)
+                page = {"namespace": self.namespace, "after": after, "limit": asked}
+                rows = step.say.execute(say.OVERDUE, page).all()
+                for row in rows:
                     with suppress(LeaseError):
-                        late.append(_record(row, frozenset()))
+                        late.append(say.record_of(row))
+                if len(rows) < asked:
+                    break
+                after = rows[-1].name
             return late
 
+        return self._do(work, write=False)
+
     def wait_changed(self, timeout: float | None = None, *, name: str | None = None) -> bool:
-        """Wait until the records are others than `records` shows."""
+        """Wait until the records are others than `records` shows. It polls."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        pause_s = POLL_S
+        with self._database.lock:
+            before = self._picture.show() if name is None else self._picture.get(name)
         while True:
-            with self._lock:
-                before = self._picture
-                if name is None:
-                    self.refresh()
-                else:
-                    self.look(name)
-                if self._picture != before:
-                    return True
-            left = POLL_S if deadline is None else deadline - time.monotonic()
+            if (self.refresh() if name is None else self.look(name)) != before:
+                return True
+            left = pause_s if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 return False
-            time.sleep(min(left, POLL_S))
+            time.sleep(min(left, pause_s * random.uniform(0.7, 1)))
+            pause_s = min(1.2 * pause_s, POLL_S_MAX)
 
     # -- time -------------------------------------------------------------------------------------
 
     def clock(self) -> Reading:
         """What the clock shows."""
-        with self._step() as step:
-            return _read_clock(step)
+
+        def work(step: Step) -> Reading:
+            row = step.say.execute(say.CLOCK_NOW).first()
+            if row is None:
+                raise Again(Failure.NO_TABLES, None)
+            return say.reading_of(row)
+
+        return self._do(work, write=False)
 
     def now_ns(self) -> int:
         """The same, as a number."""
@@ -292,156 +321,147 @@ class SqlStore(Closing):
 
     def advance(self, elapsed_ns: int, *, since: Reading) -> Reading:
         """Add to the clock."""
-        with self._step() as step:
-            reading = global_clock.tick(_read_clock(step), since, elapsed_ns)
-            same = sa.and_(CLOCK.c.now_ns == since.now_ns, CLOCK.c.era == since.era)
-            _once(step, sa.update(CLOCK).where(same).values(now_ns=reading.now_ns), "the clock")
-            return reading
+        current = replace(since, step_ns=global_clock.STEP_NS_MAX)
+        reading = global_clock.tick(current, since, elapsed_ns)
+        swap = {"was_now_ns": since.now_ns, "was_era": since.era, "now_ns": reading.now_ns}
+
+        def work(step: Step) -> None:
+            if step.say.execute(say.ADVANCE, swap).rowcount != 1:
+                raise StaleRecord(
+                    "the clock has moved since it was read",
+                    hint="drop the interval: others have counted it",
+                )
+
+        self._do(work, write=True)
+        return reading
 
     def close(self) -> None:
         """Let go of the database."""
-        with self._lock:
+        with self._database.lock:
             self._closed = True
-            self._discard()
+            self._database.close()
 
     # -- one step ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def _step(self) -> Iterator[Connection]:
-        """One transaction: committed at the end of the block, undone if it raises."""
+    def _do(
+        self, work: Callable[[Step], T], *, write: bool, then: Callable[[T], None] | None = None
+    ) -> T:
+        """One transaction, made again as long as it has done nothing but may.
+
+        Args:
+            work: What to do in it. It may be called several times, and must decide anew each time.
+            write: Whether it writes.
+            then: What to do with its result before anybody else looks at the picture.
+        """
+        patience = Patience(self._busy_s)
+        mended = False
+        while True:
+            with self._database.lock:
+                self._need_open()
+                seen: dict[str, Record | None] = {}
+                try:
+                    result = self._database.attempt(partial(_work, work, seen), write=write)
+                except StaleRecord:
+                    self._picture.see(seen)  # it was read, though nothing was written
+                    raise
+                except Again as again:
+                    met = again
+                else:
+                    self._picture.see(seen)
+                    if then is not None:
+                        then(result)
+                    return result
+                if met.failure is Failure.NO_TABLES and met.error is None and not mended:
+                    mended = True
+                    self._mend()
+                    continue
+            if patience.has_an_end(met):
+                with self._database.lock:
+                    raise self._database.explain(met) from met.error
+
+    def _need_open(self) -> None:
         if os.getpid() != self._pid:
             raise Closed("the store is another process's", hint="open one after the fork")
-        with self._lock:
-            if self._closed:
-                raise Closed("the store is closed", on=self.namespace, hint="open another")
-            before = self._picture
-            try:
-                if self._connection is None:
-                    self._connection = self._engine.connect()
-                transaction = self._connection.begin()
-                try:
-                    yield self._connection
-                except BaseException as error:
-                    transaction.rollback()
-                    if not isinstance(error, StaleRecord):
-                        self._picture = before  # what was undone was not seen
-                    raise
-            except DBAPIError as error:
-                self._picture = before
-                self._discard()
-                raise Unavailable(
-                    f"the database refused: {error.orig}",
-                    on=self._engine.url.render_as_string(),
-                    hint="nothing was done; if it is busy, somebody's transaction is long",
-                ) from error
-            try:
-                transaction.commit()
-            except DBAPIError as error:
-                self._picture = before
-                self._discard()
-                raise OutcomeUnknown(
-                    f"the commit failed: {error.orig}", on=self.namespace, hint="refresh, and look"
-                ) from error
+        if self._closed:
+            raise Closed("the store is closed", on=self.namespace, hint="open another")
 
-    def _discard(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and os.getpid() == self._pid:
-            with suppress(DBAPIError):
-                connection.close()
+    def _make(self) -> None:
+        """Make the tables, unless they are there: then nothing is written."""
+        try:
+            there = self._do(lambda step: all(step.say.execute(say.PROBE).one()[:2]), write=False)
+        except LeaseError:
+            self._do(self._make_tables, write=True)
+            there = False
+        if not there:
+            self._mend()
 
-    def _current(self, step: Connection, name: str) -> Record | None:
-        where = sa.and_(OWNERSHIP.c.namespace == self.namespace, OWNERSHIP.c.name == name)
-        row = step.execute(_HELD.where(where)).first()
-        record = (
-            None if row is None else _record(row, self._pins(step, name).get(name, frozenset()))
-        )
-        self._see(name, record)
+    def _make_tables(self, step: Step) -> None:
+        self.dialect.make_alone(step.say)
+        METADATA.create_all(step.say)
+
+    def _mend(self) -> None:
+        """Make the rows of the clock and of the last epoch, if they are missing.
+
+        A clock that somebody has removed begins a new life: nobody adds to a base of the old one.
+        """
+
+        def work(step: Step) -> None:
+            insert = self.dialect.insert_missing
+            step.say.execute(insert(CLOCK, id=1, now_ns=0, era=uuid.uuid4().hex))
+            latest = step.say.scalar(sa.select(sa.func.max(OWNERSHIP.c.epoch)))
+            step.say.execute(insert(EPOCH, id=1, latest=latest or 0))
+
+        self._do(work, write=True)
+
+    def _key(self, name: str) -> dict[str, str]:
+        return {"namespace": self.namespace, "name": name}
+
+    def _current(self, step: Step, name: str) -> Record | None:
+        """What there is of a name now; its pins, and the clock, stand in the step then."""
+        rows = step.say.execute(say.LOOK, self._key(name)).all()
+        if not rows:
+            raise Again(Failure.NO_TABLES, None)
+        step.reading = say.reading_of(rows[0])
+        step.pins = frozenset(row.entity for row in rows if row.entity is not None)
+        record = None if rows[0].name is None else say.record_of(rows[0], step.pins)
+        step.seen[name] = record
         return record
 
-    def _apply(self, step: Connection, name: str, change: Change) -> Record:
+    def _apply(self, step: Step, name: str, change: Change) -> Record:
         after = change.after
         assert after is not None, "a claim or an extension ends with a record"
-        term = {
-            "start_ns": after.start_ns,
-            "duration_ns": after.duration_ns,
-            "writer": after.writer,
-            "era": after.era,
-        }
         if change.before is None:
             row = {"holder": after.holder, "epoch": after.epoch, "owner": after.owner_json}
-            step.execute(sa.insert(OWNERSHIP).values(namespace=self.namespace, name=name, **row))
-            step.execute(sa.insert(TERM).values(epoch=after.epoch, **term))
+            step.say.execute(say.CLAIM, {**self._key(name), **row})
+            step.say.execute(say.PROMISE, {"epoch": after.epoch, **say.term_values(after)})
         elif change.writes:
-            _once(step, sa.update(TERM).where(_same_term(change.before)).values(**term), name)
-        self._see(name, after)
+            swap = {**say.was(change.before), **say.term_values(after)}
+            self._once(step, say.EXTEND, swap)
+        step.seen[name] = after
         return after
 
-    def _remove(self, step: Connection, name: str, change: Change) -> None:
-        if change.before is not None and change.writes:
-            _once(step, sa.delete(TERM).where(_same_term(change.before)), name)
-            owned = sa.delete(OWNERSHIP).filter_by(
-                namespace=self.namespace, name=name, epoch=change.before.epoch
-            )
-            _once(step, owned.where(OWNERSHIP.c.holder == change.before.holder), name)
-            self._see(name, None)
+    def _remove(
+        self, step: Step, name: str, rule: Callable[[Record | None, Reading], Change]
+    ) -> bool:
+        current = self._current(step, name)
+        change = rule(current, step.reading)
+        if not change.writes:
+            return False
+        assert change.before is not None, "only what is there can be removed"
+        before = change.before
+        self._once(step, say.REMOVE_TERM, say.was(before))
+        key = {**self._key(name), "holder": before.holder, "epoch": before.epoch}
+        self._once(step, say.REMOVE_OWNERSHIP, key)
+        step.seen[name] = None
+        return True
 
-    def _see(self, name: str, record: Record | None) -> None:
-        others = {key: value for key, value in self._picture.items() if key != name}
-        self._picture = others if record is None else others | {name: record}
-
-
-_HELD = sa.select(
-    OWNERSHIP,
-    TERM.c.start_ns,
-    TERM.c.duration_ns,
-    TERM.c.writer,
-    TERM.c.era,
-).select_from(OWNERSHIP.outerjoin(TERM, OWNERSHIP.c.epoch == TERM.c.epoch))
+    def _once(self, step: Step, statement: sa.Update | sa.Delete, values: dict[str, Any]) -> None:
+        """Write one row; if it is not as it was read, all of the step is made anew."""
+        if step.say.execute(statement, values).rowcount != 1:
+            raise Again(Failure.RACED, None)
 
 
-def _record(row: Row[Any], pins: frozenset[str]) -> Record:
-    try:
-        return Record(
-            name=row.name,
-            holder=row.holder,
-            epoch=row.epoch,
-            start_ns=row.start_ns,
-            duration_ns=row.duration_ns,
-            writer=row.writer,
-            era=row.era,
-            owner_json=row.owner,
-            pins=pins,
-        )
-    except InvalidArgument as error:
-        raise LeaseError(
-            f"the record contradicts itself: {error}",
-            on=str(row.name),
-            hint="something else has written into the tables; repair or remove the row",
-        ) from error
-
-
-def _read_clock(step: Connection) -> Reading:
-    row = step.execute(sa.select(CLOCK.c.now_ns, CLOCK.c.era)).first()
-    if row is None:
-        # Somebody has removed it. A new life begins: nobody adds to a base of the old one.
-        row = step.execute(
-            sa.insert(CLOCK)
-            .values(id=1, now_ns=0, era=uuid.uuid4().hex)
-            .returning(CLOCK.c.now_ns, CLOCK.c.era)
-        ).one()
-    return Reading(row.now_ns, row.era, global_clock.STEP_NS_MAX)
-
-
-def _same_term(record: Record) -> ColumnElement[bool]:
-    return sa.and_(
-        TERM.c.epoch == record.epoch,
-        TERM.c.start_ns == record.start_ns,
-        TERM.c.duration_ns == record.duration_ns,
-        TERM.c.writer == record.writer,
-        TERM.c.era == record.era,
-    )
-
-
-def _once(step: Connection, statement: sa.Update | sa.Delete, on: str) -> None:
-    if step.execute(statement).rowcount != 1:
-        raise StaleRecord("it was changed at the same time", on=on, hint="look again")
+def _work(
+    work: Callable[[Step], T], seen: dict[str, Record | None], connection: sa.Connection
+) -> T:
+    return work(Step(connection, seen))

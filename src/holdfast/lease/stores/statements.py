@@ -1,0 +1,203 @@
+"""The statements of `SqlStore`, made once, and what a row of them means.
+
+The parameters are `namespace`, `name`, `epoch` and so on; those that stand for a term as it was
+read are called ``was_...``. Each look is one statement, and so one consistent snapshot on every
+database and under every isolation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from holdfast.errors import InvalidArgument, LeaseError
+from holdfast.lease.global_clock import STEP_NS_MAX
+from holdfast.lease.record import Reading, Record
+from holdfast.lease.stores.schema import CLOCK, EPOCH, OWNERSHIP, PIN, TERM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "ADVANCE",
+    "CLAIM",
+    "CLOCK_NOW",
+    "EXTEND",
+    "HELD",
+    "LOOK",
+    "NEXT_EPOCH",
+    "OVERDUE",
+    "PINNED",
+    "PROBE",
+    "PROMISE",
+    "REMOVE_OWNERSHIP",
+    "REMOVE_TERM",
+    "UNPIN",
+    "grouped",
+    "pins_of",
+    "reading_of",
+    "record_of",
+    "term_values",
+    "was",
+]
+
+_namespace: sa.BindParameter[str] = sa.bindparam("namespace")
+_name: sa.BindParameter[str] = sa.bindparam("name")
+_TERM = (TERM.c.start_ns, TERM.c.duration_ns, TERM.c.writer, TERM.c.era)
+_OWNERSHIP = (OWNERSHIP.c.name, OWNERSHIP.c.holder, OWNERSHIP.c.epoch, OWNERSHIP.c.owner)
+
+# Whether all tables are there, and the two that have one row.
+PROBE = sa.select(
+    sa.select(CLOCK.c.id).exists(),
+    sa.select(EPOCH.c.id).exists(),
+    *(sa.select(sa.literal(1)).select_from(table).exists() for table in (OWNERSHIP, TERM, PIN)),
+)
+
+CLOCK_NOW = sa.select(CLOCK.c.now_ns, CLOCK.c.era.label("clock_era"))
+ADVANCE = (
+    sa.update(CLOCK)
+    .where(CLOCK.c.now_ns == sa.bindparam("was_now_ns"), CLOCK.c.era == sa.bindparam("was_era"))
+    .values(now_ns=sa.bindparam("now_ns"))
+)
+
+# The clock, and what there is of one name: one row, or as many as it has pins.
+LOOK = sa.select(
+    CLOCK.c.now_ns, CLOCK.c.era.label("clock_era"), *_OWNERSHIP, *_TERM, PIN.c.entity
+).select_from(
+    CLOCK.outerjoin(
+        OWNERSHIP, sa.and_(OWNERSHIP.c.namespace == _namespace, OWNERSHIP.c.name == _name)
+    )
+    .outerjoin(TERM, TERM.c.epoch == OWNERSHIP.c.epoch)
+    .outerjoin(PIN, sa.and_(PIN.c.namespace == _namespace, PIN.c.name == _name))
+)
+
+_PINS_OF_HELD = sa.and_(PIN.c.namespace == OWNERSHIP.c.namespace, PIN.c.name == OWNERSHIP.c.name)
+HELD = (
+    sa.select(*_OWNERSHIP, *_TERM, PIN.c.entity)
+    .select_from(
+        OWNERSHIP.outerjoin(TERM, TERM.c.epoch == OWNERSHIP.c.epoch).outerjoin(PIN, _PINS_OF_HELD)
+    )
+    .where(OWNERSHIP.c.namespace == _namespace)
+    .order_by(OWNERSHIP.c.name)
+)
+
+# In another era than the clock's, a term counts from zero: `Record.start_in`.
+OVERDUE = (
+    sa.select(*_OWNERSHIP, *_TERM)
+    .select_from(
+        OWNERSHIP.join(TERM, TERM.c.epoch == OWNERSHIP.c.epoch).join(CLOCK, sa.literal(value=True))
+    )
+    .where(
+        OWNERSHIP.c.namespace == _namespace,
+        OWNERSHIP.c.name > sa.bindparam("after"),
+        sa.case((TERM.c.era == CLOCK.c.era, TERM.c.start_ns), else_=0) + TERM.c.duration_ns
+        < CLOCK.c.now_ns,
+        ~sa.select(PIN.c.entity).where(_PINS_OF_HELD).exists(),
+    )
+    .order_by(OWNERSHIP.c.name)
+    .limit(sa.bindparam("limit"))
+)
+
+NEXT_EPOCH = sa.update(EPOCH).values(latest=EPOCH.c.latest + 1).returning(EPOCH.c.latest)
+CLAIM = sa.insert(OWNERSHIP)
+PROMISE = sa.insert(TERM)
+
+# All of what was read is compared: whoever wrote in between is noticed.
+_SAME_TERM = sa.and_(
+    *(
+        column == sa.bindparam(f"was_{column.name}")
+        for column in (TERM.c.epoch, TERM.c.start_ns, TERM.c.duration_ns, TERM.c.writer, TERM.c.era)
+    )
+)
+EXTEND = (
+    sa.update(TERM)
+    .where(_SAME_TERM)
+    .values({column: sa.bindparam(column.name) for column in _TERM})
+)
+REMOVE_TERM = sa.delete(TERM).where(_SAME_TERM)
+REMOVE_OWNERSHIP = sa.delete(OWNERSHIP).where(
+    OWNERSHIP.c.namespace == _namespace,
+    OWNERSHIP.c.name == _name,
+    OWNERSHIP.c.holder == sa.bindparam("holder"),
+    OWNERSHIP.c.epoch == sa.bindparam("epoch"),
+)
+
+PINNED = (
+    sa.select(PIN.c.name, PIN.c.entity).where(PIN.c.namespace == _namespace).order_by(PIN.c.name)
+)
+UNPIN = sa.delete(PIN).where(
+    PIN.c.namespace == _namespace,
+    PIN.c.name == _name,
+    PIN.c.entity == sa.bindparam("entity"),
+)
+
+
+def term_values(record: Record) -> dict[str, object]:
+    """The columns of a term, for `EXTEND`."""
+    return {
+        "start_ns": record.start_ns,
+        "duration_ns": record.duration_ns,
+        "writer": record.writer,
+        "era": record.era,
+    }
+
+
+def was(record: Record) -> dict[str, object]:
+    """The term as it was read, for the comparison."""
+    values = {"epoch": record.epoch, **term_values(record)}
+    return {f"was_{key}": value for key, value in values.items()}
+
+
+def reading_of(row: sa.Row[Any]) -> Reading:
+    """What the clock's record shows."""
+    return Reading(row.now_ns, row.clock_era, STEP_NS_MAX)
+
+
+def record_of(row: sa.Row[Any], pins: frozenset[str] = frozenset()) -> Record:
+    """The record of a row of ownership and term.
+
+    Raises:
+        LeaseError: Something in it cannot be, or the term is missing.
+    """
+    try:
+        return Record(
+            row.name,
+            row.holder,
+            row.epoch,
+            row.start_ns,
+            row.duration_ns,
+            row.writer,
+            row.era,
+            row.owner,
+            pins,
+        )
+    except InvalidArgument as error:
+        raise LeaseError(
+            f"the record contradicts itself: {error}",
+            on=str(row.name),
+            hint="something else has written into the tables; repair or remove the row",
+        ) from error
+
+
+def pins_of(rows: Iterable[sa.Row[Any]]) -> dict[str, frozenset[str]]:
+    """The rows of `PINNED`, by name."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row.name, set()).add(row.entity)
+    return {name: frozenset(entities) for name, entities in found.items()}
+
+
+def grouped(rows: Iterable[sa.Row[Any]]) -> Iterator[tuple[sa.Row[Any], frozenset[str]]]:
+    """Rows of `HELD`, which come once for each pin: one of each name, with all of its pins."""
+    last: sa.Row[Any] | None = None
+    entities: list[str] = []
+    for row in rows:
+        if last is not None and last.name != row.name:
+            yield last, frozenset(entities)
+            entities = []
+        last = row
+        if row.entity is not None:
+            entities.append(row.entity)
+    if last is not None:
+        yield last, frozenset(entities)
