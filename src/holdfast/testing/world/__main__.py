@@ -22,24 +22,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class NoScenario(Exception):
+    """There is nothing of that name that could be run."""
+
+
 def find(name: str) -> Callable[[World], object]:
     """The scenario of that name."""
     place, _, function = name.rpartition(":")
-    if not place:
-        raise SystemExit(f"SCENARIO is module:function or path.py:function, not {name!r}")
-    if place.endswith(".py"):
-        spec = importlib.util.spec_from_file_location("scenario", place)
-        assert spec is not None
-        assert spec.loader is not None
-        found: Any = importlib.util.module_from_spec(spec)
-        sys.modules["scenario"] = found
-        spec.loader.exec_module(found)
-    else:
-        found = importlib.import_module(place)
-    for part in function.split("."):
-        found = getattr(found, part)
-    assert callable(found), f"{name} is no function"
+    if not place or not function:
+        raise NoScenario(f"SCENARIO is module:function or path.py:function, not {name!r}")
+    try:
+        found = _import(place)
+        for part in function.split("."):
+            found = getattr(found, part)
+    except (FileNotFoundError, ModuleNotFoundError, AttributeError) as error:
+        raise NoScenario(f"no scenario: {name}: {error}") from error
+    if not callable(found):
+        raise NoScenario(f"no function: {name}")
     return found  # type: ignore[no-any-return]  # callable(), which is all that is known
+
+
+def _import(place: str) -> Any:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location("scenario", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scenario"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -106,7 +118,10 @@ def main() -> int:
     parser.add_argument("--twice", type=int, default=1, help="run so many a second time")
     parser.add_argument("--json", action="store_true", help="with --seeds: the result for programs")
     wanted = parser.parse_args()
-    scenario = find(wanted.scenario)
+    try:
+        scenario = find(wanted.scenario)
+    except NoScenario as error:
+        parser.error(str(error))
     settings = dict(map(setting, wanted.settings))
     if settings:
         scenario = functools.partial(scenario, **settings)

@@ -164,7 +164,7 @@ def _explore_beside(
             assert worker.stdout is not None
             with worker.stdout:
                 said = worker.stdout.read()
-            if worker.wait() not in {0, 1}:
+            if worker.wait() not in {0, 1} or not said:
                 raise RuntimeError(f"a worker failed: {shlex.join(command)}")
             result = json.loads(said)
             explored.add(result["events"], result["counts"], seeds=result["seeds"])
