@@ -34,6 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger("holdfast.lease")
+log.addHandler(logging.NullHandler())  # who does not listen hears by check, fileno and on_lost
 
 
 class Terms(msgspec.Struct, frozen=True):
