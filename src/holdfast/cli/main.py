@@ -20,6 +20,7 @@ COMPLETION_VARIABLE = "_HOLDFAST_COMPLETE"
 NOUNS = {
     "demo": Noun("holdfast.cli.demo", "demo", "The whole system on this machine, with real data."),
     "state": Noun("holdfast.cli.state", "state", "Shared states: get, set, watch, ls, stat, rm."),
+    "lease": Noun("holdfast.cli.lease", "lease", "Leases: run, claim, release, ls, show, wait."),
     "completion": Noun(
         "holdfast.cli.completion", "completion", "Print what makes a shell complete our words."
     ),
