@@ -122,6 +122,12 @@ def test_healing_ends_every_fault_of_the_network() -> None:
     world.run()
 
 
+def test_links_can_be_drawn_and_every_mixture_comes_up() -> None:
+    links = [Link.drawn(World(seed).rng("faults"), most=0.3) for seed in range(100)]
+    assert len({(link.loss > 0, link.duplicate > 0, link.reorder > 0) for link in links}) == 8
+    assert 0.2 < max(link.loss for link in links) <= 0.3
+
+
 def test_what_goes_to_nobody_is_refused() -> None:
     world = World(1)
     ears(world, "a")

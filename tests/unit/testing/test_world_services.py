@@ -192,3 +192,14 @@ def test_it_serves_a_real_store_of_leases() -> None:
 def test_faults_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
         ServiceFaults(**wrong)
+
+
+def test_faults_can_be_drawn_and_every_mixture_comes_up() -> None:
+    mixtures = set()
+    for seed in range(400):
+        faults = ServiceFaults.drawn(World(seed).rng("faults"), most=0.3)
+        chances = (faults.refuse, faults.lose_request, faults.lose_answer, faults.late, faults.slow)
+        assert all(chance <= 0.3 for chance in chances)
+        assert faults.restart <= 0.03
+        mixtures.add(tuple(chance > 0 for chance in (*chances, faults.restart)))
+    assert len(mixtures) == 64

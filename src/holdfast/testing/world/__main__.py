@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -131,4 +132,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

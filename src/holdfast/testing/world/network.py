@@ -14,6 +14,7 @@ from holdfast.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from random import Random
 
     from holdfast.testing.world.world import World
 
@@ -47,6 +48,14 @@ class Link:
         for chance in (self.loss, self.duplicate, self.reorder):
             if not 0 <= chance <= 1:
                 raise InvalidArgument(f"no probability: {chance}")
+
+    @classmethod
+    def drawn(cls, rng: Random, *, most: float = 0.2) -> Link:
+        """A link by chance: each fault is absent half of the time, else up to so probable.
+
+        Many seeds with faults of one mixture see less than many mixtures do.
+        """
+        return cls(loss=_drawn(rng, most), duplicate=_drawn(rng, most), reorder=_drawn(rng, most))
 
     def healed(self) -> Link:
         """The same without faults."""
@@ -208,6 +217,10 @@ class Network:
 
     def _note(self, what: str) -> None:
         self._world.trace.add(f"{self._scheduler.now_ns} - network {what}")
+
+
+def _drawn(rng: Random, most: float) -> float:
+    return rng.random() * most if rng.random() < 0.5 else 0.0
 
 
 def _names(names: Iterable[str]) -> list[str]:

@@ -25,6 +25,7 @@ from holdfast.testing.world.trace import label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from holdfast.testing.world.node import Node
     from holdfast.testing.world.world import World
@@ -72,6 +73,23 @@ class ServiceFaults:
         for low_ns, high_ns in (self.latency_ns, self.restart_ns):
             if not 0 <= low_ns <= high_ns:
                 raise InvalidArgument(f"no span of time: {low_ns} to {high_ns} ns")
+
+    @classmethod
+    def drawn(cls, rng: Random, *, most: float = 0.2) -> ServiceFaults:
+        """Faults by chance: each is absent half of the time, else up to so probable.
+
+        Restarts are up to a tenth as probable as the others.
+        """
+        chances = [rng.random() * most if rng.random() < 0.5 else 0.0 for _ in range(6)]
+        refuse, lose_request, lose_answer, late, slow, restart = chances
+        return cls(
+            refuse=refuse,
+            lose_request=lose_request,
+            lose_answer=lose_answer,
+            late=late,
+            slow=slow,
+            restart=restart / 10,
+        )
 
     def healed(self) -> ServiceFaults:
         """The same without faults; latency and patience stay."""
