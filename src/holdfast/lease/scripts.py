@@ -58,11 +58,13 @@ __all__ = [
     "release",
 ]
 
-# Where nothing tells of a change but a look, or the store is away: how long between two looks.
+# Where nothing tells of a change but a look, or the store is away: how long between two looks,
+# doubled each time.
 PAUSE_NS_MIN = 20_000_000
 PAUSE_NS_MAX = 1_000_000_000
 PAUSE_NS_FLOOR = 1_000_000
-# Rivals may be faster several times, but not for ever: then there is no answer but "try again".
+# Rivals may be faster several times, but not for ever: then there is no answer but "try again",
+# or a pause if there is time to wait.
 ATTEMPTS_MAX = 10
 RELEASE_ATTEMPTS = 3
 EXPIRE_AT_ONCE = 100
@@ -156,10 +158,12 @@ def claim(
         except StaleRecord:
             rivals.away = None
         except OutcomeUnknown as error:
+            # The look tells, or the next claim, which comes at once; but not again and again.
+            pause_ns = 0 if rivals.unknown is None else rivals.failed_ns()
             rivals.unknown = error
         except Unavailable as error:
             rivals.away = error
-            pause_ns = rivals.pause_ns()
+            pause_ns = rivals.failed_ns()
         try:
             pause_ns = max(pause_ns, (yield from _look(rivals, holder)))
             if rivals.ours is not None:
@@ -170,9 +174,10 @@ def claim(
             pass
         except (OutcomeUnknown, Unavailable) as error:
             rivals.away = error
-            pause_ns = rivals.pause_ns()
+            pause_ns = rivals.failed_ns()
+        pause_ns = rivals.paced_ns(pause_ns)
         asked_ns = yield NOW
-        if deadline_ns is not None and asked_ns >= deadline_ns and rivals.tired(pause_ns):
+        if pause_ns and deadline_ns is not None and asked_ns >= deadline_ns:
             raise rivals.denial()
         if pause_ns:
             yield from rivals.wait(pause_ns, asked_ns, deadline_ns)
@@ -189,28 +194,55 @@ class _Rivals:
         self.current: Record | None = None  # somebody else's
         self.ours: Record | None = None
         self._reported: tuple[str, int] | None = None
-        self._rounds = 0  # after the wait was over
-        self._idle = 0  # looks in a row that showed the same, or nothing
+        self._hurried = 0  # rounds in a row without a pause
+        self._failures = 0  # of the store, since a look has shown a record
+        self._refused = 0  # expiries of the current record
+        self._left_ns = -1  # of the current record, when the clock was seen last
+        self._standing = 0  # how often in a row the clock stood still
 
     def saw(self, current: Record | None, holder: str) -> None:
         """What a look has shown."""
         self.ours = current if current is not None and current.holder == holder else None
-        self._idle = self._idle + 1 if current is not None and current == self.current else 0
+        if current != self.current:
+            self._refused = 0
         self.current = None if self.ours is not None else current
         if self.current is not None:
-            # The name is somebody else's, so that no claim of ours that is still under way can
-            # succeed any more: what was unknown is known.
+            # It is somebody else's, so it is not ours, whatever became of the claim that was not
+            # answered. (If that is still under way, and comes into effect when this holding is
+            # over, nobody knows of it, nobody renews it, and it lapses.)
             self.unknown = None
+            self._failures = 0
 
-    def tired(self, pause_ns: int) -> bool:
-        """Whether to stop, now that the wait is over. Where nobody is in the way, ten rounds."""
-        self._rounds += 1
-        return pause_ns > 0 or self._rounds >= ATTEMPTS_MAX
+    def paced_ns(self, pause_ns: int) -> int:
+        """The next round comes at once where nobody is in the way, but ten times in a row only.
 
-    def pause_ns(self) -> int:
-        """Until the next look, where nothing tells of a change before: longer each time."""
-        self._idle += 1
-        return min(PAUSE_NS_MIN << min(self._idle - 1, 10), PAUSE_NS_MAX)
+        Then rivals are faster each time; or what a look shows is old, though it must not be.
+        """
+        self._hurried = 0 if pause_ns else self._hurried + 1
+        if self._hurried < ATTEMPTS_MAX:
+            return pause_ns
+        return _longer_ns(self._hurried - ATTEMPTS_MAX + 1)
+
+    def failed_ns(self) -> int:
+        """How long to leave the store alone, which is away or does not answer."""
+        self._failures += 1
+        return _longer_ns(self._failures)
+
+    def refused_ns(self) -> int:
+        """How long to wait where the end has passed, and the record cannot be removed."""
+        self._refused += 1
+        return _longer_ns(self._refused)
+
+    def until_end_ns(self, left_ns: int) -> int:
+        """How long to wait for the end of the term: nobody could hear of it.
+
+        Where the clock stands, because nobody is there to advance it or its next step is not due,
+        a look shows the same again: then it is longer each time.
+        """
+        self._standing = self._standing + 1 if left_ns == self._left_ns else 0
+        self._left_ns = left_ns
+        pause_ns = max(PAUSE_NS_FLOOR, min(left_ns + 1, PAUSE_NS_MAX))
+        return max(pause_ns, _longer_ns(self._standing)) if self._standing else pause_ns
 
     def wait(self, pause_ns: int, now_ns: int, deadline_ns: int | None) -> Script[None]:
         """Say whom it is for, and wait."""
@@ -232,12 +264,18 @@ class _Rivals:
         if self.current is not None:
             return ClaimDenied(
                 f"held by {_who(self.current)}",
+                holder=self.current.holder,
                 on=self.name,
                 hint="wait longer, or ask its holder",
             )
         if self.away is not None:
             return self.away
         return ClaimDenied("others were faster", on=self.name, hint="try again, or wait")
+
+
+def _longer_ns(times: int) -> int:
+    """A pause that grows with the number of times, from 1 on."""
+    return min(PAUSE_NS_MIN << min(times - 1, 10), PAUSE_NS_MAX)
 
 
 def _look(rivals: _Rivals, holder: str) -> Script[int]:
@@ -248,12 +286,11 @@ def _look(rivals: _Rivals, holder: str) -> Script[int]:
         return 0
     left_ns = yield from _left_ns(current)
     if left_ns >= 0:
-        # The end comes without a change that anybody could hear of.
-        return max(PAUSE_NS_FLOOR, min(left_ns + 1, PAUSE_NS_MAX))
+        return rivals.until_end_ns(left_ns)
     try:
         yield Call("expire", (current,))
     except StaleRecord:
-        return rivals.pause_ns()  # pinned, gated, or extended in the last moment
+        return rivals.refused_ns()  # pinned, gated, or extended in the last moment
     rivals.saw(None, holder)
     return 0
 
@@ -314,7 +351,7 @@ def await_vacancy(name: str, *, wait_ns: int | None = None) -> Script[bool]:
                 return True
         except (OutcomeUnknown, Unavailable) as error:
             rivals.away = error
-            pause_ns = rivals.pause_ns()
+            pause_ns = rivals.failed_ns()
         now_ns = yield NOW
         if deadline_ns is not None and now_ns >= deadline_ns:
             if rivals.away is not None:
