@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_state"]
+pytest_plugins = ["tests.fixtures_lease", "tests.fixtures_postgres", "tests.fixtures_state"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -30,6 +30,8 @@ def opener(url: str, namespace: str) -> Callable[[], Store]:
         Unsupported: It needs what is not installed.
     """
     check_word(namespace, "namespace")
+    if not isinstance(url, str):
+        raise InvalidArgument(f"the URL of a store is no string: {url!r}", hint='use "local:"')
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise InvalidArgument(
@@ -49,7 +51,8 @@ def opener(url: str, namespace: str) -> Callable[[], Store]:
         case "sqlite" | "postgresql":
             from holdfast.lease.stores.sql import SqlStore
 
-            return lambda: SqlStore(url, namespace=namespace)
+            fixed = _absolute(url)
+            return lambda: SqlStore(fixed, namespace=namespace)
     raise InvalidArgument(
         f"no store is called {scheme!r}",
         on=url,
@@ -57,11 +60,20 @@ def opener(url: str, namespace: str) -> Callable[[], Store]:
     )
 
 
+def _absolute(url: str) -> str:
+    """The same file after a chdir, too: some connections are opened late."""
+    before, slashes, after = url.partition("///")
+    path, mark, options = after.partition("?")
+    if not before.startswith("sqlite") or not path or path.startswith((":", "/", "file:")):
+        return url
+    return f"{before}{slashes}{os.path.abspath(path)}{mark}{options}"
+
+
 def _directory(url: str) -> str | None:
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     directory = options.pop("dir", None)
-    if options or parts.path or parts.netloc or directory == "":
+    if options or parts.path or parts.netloc or parts.fragment or directory == "":
         raise InvalidArgument(
             f"local: knows only the option dir, and not {url!r}", hint="local:?dir=/var/lib/app"
         )
