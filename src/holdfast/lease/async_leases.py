@@ -118,13 +118,16 @@ class AsyncLeases:
         leases = await self.call(lambda: self.blocking)
         leases.need_open()
         holder = leases.new_holder() if terms.holder is None else terms.holder
+        made: list[Held] = []
         try:
-            claimed = await self._run(leases.claiming(terms, holder), terms.on_wait)
-        except asyncio.CancelledError:
-            if terms.holder is None:
-                await asyncio.shield(self.call(leases.disown, terms.name, holder))
+            while True:
+                claimed = await self._run(leases.claiming(terms, holder), terms.on_wait)
+                if leases.take(claimed, terms, made):
+                    return made[0]
+                await self._run(scripts.release(claimed.record))
+        except BaseException as error:
+            await asyncio.shield(self.call(leases.undo, error, terms, holder, made))
             raise
-        return leases.take(claimed, terms)
 
     async def claim(
         self, name: str, holder: str, duration: float | timedelta, **more: Any

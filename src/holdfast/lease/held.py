@@ -58,12 +58,14 @@ class Held(Closing):
         holder: As whom.
         fencing_token: The epoch: greater than that of every earlier holding of the name. Give it to
             whatever you write to, and let that refuse what comes with a smaller one.
+        shared: Whether its holder was named by the caller, so that others may be the same.
         keeper: What is known of it; read it, and leave it alone.
     """
 
     __slots__ = (
         "__weakref__",
         "_announced",
+        "_believed_ns",
         "_fd",
         "_leases",
         "_now_ns",
@@ -72,18 +74,19 @@ class Held(Closing):
         "holder",
         "keeper",
         "name",
+        "shared",
     )
 
-    def __init__(
-        self, leases: Leases, keeper: Keeper, on_lost: Callable[[Held], object] | None
-    ) -> None:
+    def __init__(self, leases: Leases, keeper: Keeper, terms: Terms) -> None:
         self.name = keeper.record.name
         self.holder = keeper.record.holder
+        self.shared = terms.holder is not None
         self.fencing_token = keeper.record.epoch
         self.keeper = keeper
         self._leases = leases
         self._now_ns = leases.now_ns
-        self._on_lost = on_lost
+        self._on_lost = terms.on_lost
+        self._believed_ns = -1  # until when, if it was lost because that had passed
         self._announced = False
         self._fd = -1
 
@@ -121,16 +124,25 @@ class Held(Closing):
 
     def _raise_lost(self) -> None:
         self._expire()
+        believed_ns = self._believed_ns
         raise LeaseLost(
             self.keeper.ending,
+            overrun_ns=None if believed_ns < 0 else self._now_ns() - believed_ns,
             on=self.name,
             hint="stop what it was for: somebody else may hold it already",
         )
 
     def _expire(self) -> None:
         with self._leases.roster.lock:
-            self.keeper.expire(self._now_ns())
+            self.expire(self._now_ns())
         self.announce()
+
+    def expire(self, now_ns: int) -> bool:
+        """Whether it is lost, by its deadline if by nothing else. Call it under the lock."""
+        deadline_ns = self.keeper.deadline_ns
+        if self.keeper.expire(now_ns):
+            self._believed_ns = deadline_ns
+        return self.keeper.phase is Phase.LOST
 
     # -- hearing of the loss ----------------------------------------------------------------------
 
@@ -209,8 +221,7 @@ class Held(Closing):
             self._leases.store.gate(self.keeper.record, transaction)
         except LeaseLost as error:
             with self._leases.roster.lock:
-                if self.keeper.phase is Phase.HELD:
-                    self.keeper.refused(str(error))
+                self.keeper.refused(str(error))  # also if a renewal is under way
             self.announce()
             raise
 
@@ -218,6 +229,9 @@ class Held(Closing):
 
     def release(self) -> None:
         """Give it back. Again, or after a loss, it does nothing that could hurt a successor.
+
+        Of several that share a holder in one `Leases`, the last gives it back. One that shares it
+        through another `Leases`, or in another process, loses it.
 
         Raises:
             Unavailable: The store is away: it stays ours for others, until it runs out.
@@ -246,12 +260,12 @@ class Held(Closing):
         with self._leases.roster.lock:
             first = self.keeper.phase is not Phase.RELEASED
             self.keeper.release()
-            self._leases.roster.discard(self)
+            last = self._leases.roster.leave(self)
             fd, self._fd = self._fd, -1
             self._leases.roster.changed.notify_all()
         if fd >= 0:
             os.close(fd)
-        return first
+        return first and last
 
     def __repr__(self) -> str:
         return (
@@ -283,8 +297,14 @@ class Hold:
         """
         if self._held is not None:
             raise InvalidArgument("this block is entered already", hint="call hold() once for each")
-        self._held = self._leases.acquire(self.terms)
-        return self._held
+        try:
+            self._held = self._leases.acquire(self.terms)
+            return self._held
+        except BaseException:  # Ctrl-C can come between any two steps
+            held, self._held = self._held, None
+            if held is not None:
+                held.close()
+            raise
 
     def __exit__(
         self,
@@ -298,9 +318,9 @@ class Hold:
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         """The function, under the lease: claimed at each call, given back when it returns."""
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        if runs_later(function):
             raise TypeError(
-                f"{function.__qualname__} would run after the lease was given back; "
+                f"{function!r} would run after the lease was given back; "
                 "use open_async for coroutines, and a with block inside of a generator"
             )
 
@@ -310,3 +330,15 @@ class Hold:
                 return function(*args, **kwargs)
 
         return under_lease
+
+
+def runs_later(function: Callable[..., object]) -> bool:
+    """Whether a call only makes something that somebody runs afterwards."""
+    # An object that can be called is what its class says; inspect sees through functools.partial.
+    called = (function, getattr(function, "__call__", None))  # noqa: B004 - not whether, but what
+    return any(
+        inspect.iscoroutinefunction(one)
+        or inspect.isgeneratorfunction(one)
+        or inspect.isasyncgenfunction(one)
+        for one in called
+    )

@@ -27,7 +27,7 @@ from holdfast.lease.watchdog import Watchdog
 from holdfast.process import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
     from holdfast.clock import Clock
@@ -106,6 +106,7 @@ class Token:
             LeaseLost: Nobody holds it, or somebody else.
             Unavailable: The store is away.
         """
+        self._leases.need_open()
         record = self._leases.store.look(self.name)
         if record is not None and record.holder == self.holder:
             return record
@@ -133,6 +134,11 @@ class Leases(Closing):
         clock = SystemClock() if clock is None else clock
         self.now_ns: Callable[[], int] = _boottime(clock)
         self.store = open_store()
+        try:
+            ticks = self.store.clock().step_ns > 0
+        except BaseException:
+            self.store.close()
+            raise
         self.namespace = self.store.namespace
         self.roster = Roster()
         self.renewer = Renewer(self.roster, open_store, clock)
@@ -145,7 +151,7 @@ class Leases(Closing):
         self._holder = f"{self._facts['host']}-{self._facts['boot_id'][:8]}-{os.getpid()}"
         self._own = f"{next(_opened)}"
         _alive.add(self)
-        if self.store.clock().step_ns > 0:
+        if ticks:
             self.renewer.start()
 
     # -- holding ----------------------------------------------------------------------------------
@@ -208,13 +214,23 @@ class Leases(Closing):
         """What entering the block of `hold` does; use that."""
         self.need_open()
         holder = self.new_holder() if terms.holder is None else terms.holder
+        made: list[Held] = []
         try:
-            claimed = self.driver.run(self.claiming(terms, holder), terms.on_wait)
-        except (KeyboardInterrupt, SystemExit):
-            if terms.holder is None:
-                self.disown(terms.name, holder)
+            while True:
+                claimed = self.driver.run(self.claiming(terms, holder), terms.on_wait)
+                if self.take(claimed, terms, made):
+                    return made[0]
+                self.driver.run(scripts.release(claimed.record))
+        except BaseException as error:  # Ctrl-C, or what a signal's handler or on_wait has raised
+            self.undo(error, terms, holder, made)
             raise
-        return self.take(claimed, terms)
+
+    def undo(self, error: BaseException, terms: Terms, holder: str, made: Sequence[Held]) -> None:
+        """Leave nothing behind of an `acquire` that was cut short."""
+        for held in made:
+            held.close()
+        if terms.holder is None and not made and not isinstance(error, HoldfastError):
+            self.disown(terms.name, holder)
 
     def claiming(self, terms: Terms, holder: str) -> scripts.Script[scripts.Claimed]:
         """The script that claims a lease on those terms."""
@@ -226,16 +242,26 @@ class Leases(Closing):
             wait_ns=terms.wait_ns,
         )
 
-    def take(self, claimed: scripts.Claimed, terms: Terms) -> Held:
-        """Keep from now on what a script has claimed."""
+    def take(self, claimed: scripts.Claimed, terms: Terms, made: list[Held]) -> bool:
+        """Keep from now on what a script has claimed, in `made`.
+
+        False if it was a shared holding, and the last who shared it was about to give it back.
+
+        Raises:
+            Closed: Somebody has closed these leases meanwhile.
+        """
         keeper = Keeper(claimed.record, claimed.asked_ns, terms.duration_ns, terms.renew)
-        held = Held(self, keeper, terms.on_lost)
+        held = Held(self, keeper, terms)
         with self.roster.lock:
+            if self.roster.was_given_back(held):
+                return False
+            made.append(held)
+            self.need_open()
             self.roster.add(held)
             self.watchdog.watch_until(keeper.deadline_ns)
             if keeper.due_ns is not None:
                 self.renewer.renew_at(keeper.due_ns)
-        return held
+        return True
 
     def claim(
         self,
@@ -347,12 +373,15 @@ class Leases(Closing):
 
     def close(self) -> None:
         """Give back what is held, and let go of the store. What was claimed by `claim` stays."""
-        if self._closing.is_set() or self.forked:
+        if self.forked:
             return
+        with self.roster.lock:  # after this nobody takes anything
+            if self._closing.is_set():
+                return
+            self._closing.set()
+        _alive.discard(self)
         for held in self.roster:
             held.close()
-        self._closing.set()
-        _alive.discard(self)
         self.watchdog.close()
         self.renewer.close()
         self.store.close()

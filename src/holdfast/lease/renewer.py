@@ -11,7 +11,7 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from holdfast.errors import HoldfastError, StaleRecord
+from holdfast.errors import StaleRecord
 from holdfast.lease.alarm import alarm_of
 from holdfast.lease.driver import Driver
 from holdfast.lease.global_clock import INTERVAL_NS_MAX, Advance, Updater
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from holdfast.clock import Clock
     from holdfast.lease.held import Held
+    from holdfast.lease.keeper import Keeper
     from holdfast.lease.roster import Roster
     from holdfast.lease.stores import Store
 
@@ -30,6 +31,9 @@ __all__ = ["Renewer"]
 
 # As many as one transaction of a store extends. A slow batch delays the next one.
 BATCH = 500
+# With one lease, all are renewed that are due within this part of their duration: else those that
+# were claimed one after the other would be renewed one after the other for ever.
+AHEAD_PARTS = 10
 CLOSE_S = 1.0
 
 log = logging.getLogger("holdfast.lease")
@@ -68,9 +72,9 @@ class Renewer:
 
     def close(self) -> None:
         """Stop the thread; if it hangs in a call, it is left behind and ends with that."""
-        self._closing.set()
         with self._roster.lock:
-            self._alarm.set(1)
+            self._alarm.set(0)  # first: once the thread sees that it is to end, it closes the alarm
+            self._closing.set()
         if self._thread is None:
             self._alarm.close()
         elif self._thread is not threading.current_thread():
@@ -81,8 +85,7 @@ class Renewer:
     def _run(self) -> None:
         while not self._closing.is_set():
             now_ns = self._clock.boottime_ns()
-            with self._roster.lock:
-                due = [held for held in self._roster if held.keeper.begin(now_ns)]
+            due = self._due(now_ns)
             for at in range(0, len(due), BATCH):
                 self._renew(due[at : at + BATCH])
             self._tick()
@@ -92,6 +95,18 @@ class Renewer:
         if self._driver is not None:
             self._driver.store.close()
         self._alarm.close()
+
+    def _due(self, now_ns: int) -> list[Held]:
+        with self._roster.lock:
+            waiting = [held for held in self._roster if held.keeper.due_ns is not None]
+            if not any(_is_due(held.keeper, now_ns) for held in waiting):
+                return []
+            for held in waiting:
+                keeper = held.keeper
+                ahead_ns = now_ns + keeper.duration_ns // AHEAD_PARTS
+                if _is_due(keeper, ahead_ns) and not _is_due(keeper, now_ns):
+                    keeper.due_ns = now_ns
+            return [held for held in waiting if held.keeper.begin(now_ns)]
 
     def _plan(self) -> None:
         if self._closing.is_set():
@@ -156,8 +171,12 @@ class Renewer:
                 action = updater.seen(store.clock(), now_ns())
             except StaleRecord:
                 action = updater.lost()
-            except HoldfastError as error:
+            except Exception as error:  # noqa: BLE001 - the thread goes on whatever happens
                 log.info("the store's clock: %s", error)
                 if updater.due_ns is None:  # an answer was awaited, and this is none
                     updater.unknown(now_ns())
                 return
+
+
+def _is_due(keeper: Keeper, now_ns: int) -> bool:
+    return keeper.due_ns is not None and keeper.due_ns <= now_ns

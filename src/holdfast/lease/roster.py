@@ -24,6 +24,7 @@ class Roster:
     def __init__(self) -> None:
         self.renew_lock()
         self._live: dict[int, Held] = {}
+        self._given_back: dict[str, int] = {}  # the last epoch of each name that had sharers
 
     def renew_lock(self) -> None:
         """A lock that nobody holds; the other may be held by a thread that a fork left behind."""
@@ -41,5 +42,24 @@ class Roster:
         self._live[id(held)] = held
 
     def discard(self, held: Held) -> None:
-        """It is lost, or was released. Call it under the lock."""
+        """It is lost. Call it under the lock."""
         self._live.pop(id(held), None)
+
+    def leave(self, held: Held) -> bool:
+        """It was released; whether nobody here shares the holding. Call it under the lock."""
+        self._live.pop(id(held), None)
+        if not held.shared:
+            return True
+        epoch = held.fencing_token
+        for other in self._live.values():
+            if other.fencing_token == epoch and not other.keeper.over:
+                return False
+        self._given_back[held.name] = max(epoch, self._given_back.get(held.name, 0))
+        return True
+
+    def was_given_back(self, held: Held) -> bool:
+        """Whether the last who shared the holding is about to give it back, or has done so.
+
+        Whoever has extended it just before must not believe in it. Call it under the lock.
+        """
+        return held.shared and held.fencing_token <= self._given_back.get(held.name, 0)

@@ -44,7 +44,7 @@ class Watchdog:
         """Stop the thread, and wait for that: it does nothing that takes long."""
         with self._roster.lock:
             self._closing = True
-            self._alarm.set(1)
+            self._alarm.set(0)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._alarm.close()
@@ -56,7 +56,8 @@ class Watchdog:
                 if self._closing:
                     return
                 now_ns = self._clock.boottime_ns()
-                lost = [held for held in self._roster if held.keeper.expire(now_ns)]
+                # Also those that somebody else has found lost, and told nobody.
+                lost = [held for held in self._roster if held.expire(now_ns)]
                 left = [held.keeper.deadline_ns for held in self._roster if not held.keeper.over]
                 self._planned_ns = min(left, default=None)
                 self._alarm.set(self._planned_ns)
