@@ -1,12 +1,14 @@
-"""Measurements beside peers: ``python -m benchmarks.state``.
+"""Measurements beside peers: ``python -m benchmarks.state``, ``python -m benchmarks.leases``.
 
-Each part that is measured has a package here, with its questions; they stand on
+Each part that is measured has a package here, with its questions and its bars; they stand on
 
+* ``program``: the arguments, and the way through the questions; ``questions``: what those are;
 * ``measure``: statements timed in rounds, ours and the peers' by turns, and what becomes of the
-  samples; ``bars`` says what must be reached;
-* ``crowd``: processes that read or write meanwhile; ``wakeup``: how long a waiter takes to wake;
-* ``peers``: one file for each thing that we are measured beside;
-* ``report``, ``picture``: what is told afterwards; ``environment``: where it was measured.
+  samples; ``wakeup``: how long a waiter takes to wake;
+* ``company``: the stores of all peers, and ``crowd``: processes that use them meanwhile;
+* ``peers``: one file for each thing that we are measured beside; ``postgresql``: a server;
+* ``results``, ``report``, ``picture``, ``markdown``: what is told afterwards, and whether bars were
+  reached; ``environment``, ``directories``: where it was measured.
 """
 
 from __future__ import annotations

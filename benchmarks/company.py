@@ -7,15 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from benchmarks import peers
-from benchmarks.crowd import SPAWN, Crowd
+from benchmarks.crowd import Crowd
 from benchmarks.measure import Contender
-from benchmarks.peers import Missing, Place
+from benchmarks.peers import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from types import TracebackType
 
-    from benchmarks.peers import Store
+    from benchmarks.peers import Place, Store
 
 __all__ = ["Company"]
 
@@ -24,31 +24,30 @@ class Company:
     """A store of each peer, and around each of them a crowd of `members` that would `verb`.
 
     Args:
-        directory: Where the stores are made.
-        name: Of the stores.
-        size: Bytes in each.
-        names: The peers; what cannot be shared with a crowd is left out where there is one.
+        place: Where the stores are made.
+        wanted: The peers, by name; what cannot be shared with a crowd is left out where there is
+            one.
         members: Processes in each crowd.
         verb: Their statement.
     """
 
     def __init__(
-        self, directory: str, name: str, size: int, names: Sequence[str], members: int, verb: str
+        self, place: Place, wanted: Mapping[str, str], members: int = 0, verb: str = ""
     ) -> None:
         self.missing: dict[str, str] = {}
-        self._place = Place(directory, name, size, SPAWN.Lock())
-        self._names = names
+        self.place = place
+        self._wanted = wanted
         self._members = members
         self._verb = verb
-        self._stores: dict[str, Store] = {}
+        self.stores: dict[str, Store] = {}
         self._crowds: dict[str, Crowd] = {}
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as exits:
-            for name in self._names:
+            for name, module in self._wanted.items():
                 try:
-                    self._make(name, exits)
+                    self._make(name, module, exits)
                 except Missing as error:
                     self.missing[name] = str(error)
             for crowd in self._crowds.values():
@@ -56,14 +55,14 @@ class Company:
             self._exits = exits.pop_all()
         return self
 
-    def _make(self, name: str, exits: contextlib.ExitStack) -> None:
-        peer = peers.peer(name)
+    def _make(self, name: str, module: str, exits: contextlib.ExitStack) -> None:
+        peer = peers.peer(module)
         if self._members and not peer.shared:
             return
-        store = self._stores[name] = peer.create(self._place)
+        store = self.stores[name] = peer.create(self.place)
         exits.callback(store.close)
         if self._members:
-            crowd = self._crowds[name] = Crowd(name, self._place, self._verb, self._members)
+            crowd = self._crowds[name] = Crowd(module, self.place, self._verb, self._members)
             exits.callback(crowd.close)
 
     def __exit__(
@@ -77,7 +76,7 @@ class Company:
     def contenders(self, verb: str, busy: int) -> list[Contender]:
         """Who has a statement for the verb, measured while `busy` members are at theirs."""
         found = []
-        for name, store in self._stores.items():
+        for name, store in self.stores.items():
             statement = store.statement(verb)
             if statement is not None:
                 around = partial(self._crowds[name].busy, busy) if busy else contextlib.nullcontext

@@ -131,13 +131,23 @@ class Plan:
 
 @dataclass(slots=True)
 class Measurement:
-    """What was measured of one contender; all figures are nanoseconds for one statement."""
+    """What was measured of one contender; all figures are nanoseconds for one statement.
+
+    Attributes:
+        name: Of the contender.
+        statement: What was timed.
+        passes: How often, in one sample.
+        rounds: The samples of each round.
+        cpu: The same, of CPU.
+        counts: What was counted beside the time, by name.
+    """
 
     name: str
     statement: str
     passes: int
     rounds: list[list[float]] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    counts: dict[str, float] = field(default_factory=dict)
 
     @property
     def samples(self) -> list[float]:

@@ -28,6 +28,10 @@ _COLOURS = {
     "eventfd": "#1f4e79",
     "eventfd+poll": "#4a90c2",
     "pipe": "#3f8f5f",
+    "filelock": "#3f8f5f",
+    "flock": "#9a9a9a",
+    "bare transaction": "#a0b84a",
+    "the design": "#222222",
 }
 _OTHER_COLOUR = "#555555"
 _BAR_INCHES = 0.085
@@ -112,9 +116,9 @@ def _panel(axis: Any, family: str, answers: Sequence[Answer], bars: Sequence[Bar
             )
             axis.plot([median_ns, measurement.p90_ns], [place, place], color="black", lw=0.7)
         for bar in bars:
-            for peer in answer.peers:
-                if bar.question == answer.name and bar.peer == peer.name:
-                    _mark(axis, peer.median_ns / bar.factor, row, height, peer.name)
+            mark = bar.mark(answer) if bar.question == answer.name else None
+            if mark is not None:
+                _mark(axis, mark[0], row, height, mark[1])
     axis.set_xscale("log")
     lowest = min(answer.ours.minimum_ns for answer in answers)
     axis.set_xlim(left=10 ** (len(str(int(lowest))) - 1) / 2)
@@ -127,13 +131,13 @@ def _panel(axis: Any, family: str, answers: Sequence[Answer], bars: Sequence[Bar
         axis.spines[side].set_visible(False)
 
 
-def _mark(axis: Any, limit_ns: float, row: int, height: float, peer: str) -> None:
+def _mark(axis: Any, limit_ns: float, row: int, height: float, by: str) -> None:
     """Where our bar must end at the latest."""
     axis.plot(
         [limit_ns, limit_ns],
         [row - 0.5, row - 0.42 + height * 1.5],
-        color=_COLOURS.get(peer, _OTHER_COLOUR),
+        color=_COLOURS.get(by, _OTHER_COLOUR),
         lw=2.4,
         ls=(0, (2, 1)),
-        label=f"bar: ours left of this, by {peer}",
+        label=f"bar: ours left of this, by {by}",
     )

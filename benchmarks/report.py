@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "as_json", "duration", "publish", "tables", "times", "write_atomically"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 # -- JSON -----------------------------------------------------------------------------------------
@@ -37,6 +37,7 @@ def _measured(measurement: Measurement) -> dict[str, object]:
         "cpu_median_ns": None if cpu_ns is None else round(cpu_ns, 1),
         "samples": len(measurement.samples),
         "passes_a_sample": measurement.passes,
+        **({"counts": measurement.counts} if measurement.counts else {}),
     }
 
 
@@ -57,9 +58,8 @@ def _verdict(verdict: Verdict) -> dict[str, object]:
         "number": bar.number,
         "text": bar.text,
         "question": bar.question,
-        "peer": bar.peer,
-        "ratio_needed": round(bar.factor, 3),
-        "ratio": None if verdict.ratio is None else round(verdict.ratio, 3),
+        **bar.needs(),
+        "figure": None if verdict.figure is None else round(verdict.figure, 3),
         "measured": verdict.measured,
         "reached": verdict.reached,
     }
@@ -80,6 +80,7 @@ def as_json(run: Run) -> dict[str, object]:
         "results": [
             {
                 "name": answer.name,
+                "family": answer.family,
                 "what": answer.what,
                 "unit": "ns",
                 "version": versions.get(answer.ours.name),
@@ -149,16 +150,16 @@ def _tail_rows(answer: Answer, columns: Sequence[str]) -> list[list[str]]:
 def tables(run: Run) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, head and rows of each table."""
     found = []
-    for title, woken in (
+    for title, latency in (
         ("Medians; in brackets how many times as long as ours", False),
-        ("Wake-up latency: medians in the same way, 90th percentile, maximum", True),
+        ("How long somebody waits: medians in the same way, 90th percentile, maximum", True),
     ):
-        answers = [answer for answer in run.answers if (answer.family == "wake") is woken]
+        answers = [answer for answer in run.answers if answer.is_latency is latency]
         if answers:
             columns = _columns(answers)
             rows = []
             for answer in answers:
-                rows += [_row(answer, columns), *(_tail_rows(answer, columns) if woken else [])]
+                rows += [_row(answer, columns), *(_tail_rows(answer, columns) if latency else [])]
             found.append((title, ["", *columns], rows))
     rows = [[str(v.bar.number), v.bar.text, v.measured, v.word] for v in run.verdicts]
     found.append(("Bars", ["", "needed", "measured", ""], rows))

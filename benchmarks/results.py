@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.measure import compare
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Measurement
 
-__all__ = ["Answer", "Bar", "Run", "Verdict"]
+__all__ = ["LATENCIES", "Answer", "AtMost", "Bar", "Counted", "Ratio", "Run", "Verdict"]
+
+# Families whose tails matter as much as their medians: how long somebody waits.
+LATENCIES = {"wake", "handover", "takeover"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,69 @@ class Answer:
     def peers(self) -> Sequence[Measurement]:
         return self.measurements[1:]
 
+    @property
+    def is_latency(self) -> bool:
+        """Whether the tails are to be told."""
+        return self.family in LATENCIES
+
+    def peer(self, name: str) -> Measurement | None:
+        """The peer of that name, if it was measured."""
+        return next((peer for peer in self.peers if peer.name == name), None)
+
+
+class Bar(Protocol):
+    """What must be reached.
+
+    Attributes:
+        number: Of the bar in the design.
+        text: What is needed, in words.
+        question: The name of the question that answers it.
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+
+    def needs(self) -> dict[str, object]:
+        """What is needed, for programs."""
+        ...
+
+    def judge(self, answer: Answer) -> Verdict:
+        """What this answer says about it."""
+        ...
+
+    def mark(self, answer: Answer) -> tuple[float, str] | None:
+        """Where our median must end at the latest, in nanoseconds, and by whom; for the picture."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """What must be reached: the peer takes at least `factor` times as long as we do.
+class Verdict:
+    """What was found for a bar.
+
+    Attributes:
+        bar: The bar.
+        measured: What was measured, in the words in which the bar is stated.
+        reached: Whether it was reached; None where this run did not measure it.
+        figure: What was measured, in the unit of the bar; None likewise.
+    """
+
+    bar: Bar
+    measured: str = "not measured"
+    reached: bool | None = None
+    figure: float | None = None
+
+    @property
+    def word(self) -> str:
+        return {True: "reached", False: "MISSED", None: "not measured"}[self.reached]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The peer takes at least `factor` times as long as we do.
 
     A bar of "at most 1.5 times the peer" has the factor 1/1.5.
     """
@@ -53,42 +115,80 @@ class Bar:
     peer: str
     factor: float
 
-    def judge(self, answers: Sequence[Answer]) -> Verdict:
-        """What these answers say about it."""
-        for answer in answers:
-            if answer.name == self.question:
-                for peer in answer.peers:
-                    if peer.name == self.peer:
-                        ratio = compare(answer.ours, peer)
-                        return Verdict(self, ratio.median, ratio.low, ratio.high)
-        return Verdict(self)
+    def needs(self) -> dict[str, object]:
+        return {"peer": self.peer, "ratio_needed": round(self.factor, 3)}
+
+    def judge(self, answer: Answer) -> Verdict:
+        peer = answer.peer(self.peer)
+        if peer is None:
+            return Verdict(self)
+        ratio = compare(answer.ours, peer)
+        if self.factor >= 1:
+            words = f"{ratio.median:.2f}x faster ({ratio.low:.2f} to {ratio.high:.2f})"
+        else:
+            low, high = 1 / ratio.high, 1 / ratio.low
+            words = f"{1 / ratio.median:.2f}x as long ({low:.2f} to {high:.2f})"
+        return Verdict(self, words, ratio.median >= self.factor, ratio.median)
+
+    def mark(self, answer: Answer) -> tuple[float, str] | None:
+        peer = answer.peer(self.peer)
+        return None if peer is None else (peer.median_ns / self.factor, peer.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A bar, and the ratio measured; None where this run did not measure it."""
+class AtMost:
+    """Our median is at most so many nanoseconds, whoever else takes how long.
 
-    bar: Bar
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
+    Attributes:
+        beside: A peer whose ratio is told too, since an absolute figure depends on the machine.
+    """
 
-    @property
-    def reached(self) -> bool | None:
-        return None if self.ratio is None else self.ratio >= self.bar.factor
+    number: int
+    text: str
+    question: str
+    limit_ns: float
+    beside: str = ""
 
-    @property
-    def measured(self) -> str:
-        """In the words in which the bar is stated."""
-        if self.ratio is None or self.low is None or self.high is None:
-            return "not measured"
-        if self.bar.factor >= 1:
-            return f"{self.ratio:.2f}x faster ({self.low:.2f} to {self.high:.2f})"
-        return f"{1 / self.ratio:.2f}x as long ({1 / self.high:.2f} to {1 / self.low:.2f})"
+    def needs(self) -> dict[str, object]:
+        return {"limit_ns": self.limit_ns}
 
-    @property
-    def word(self) -> str:
-        return {True: "reached", False: "MISSED", None: "not measured"}[self.reached]
+    def judge(self, answer: Answer) -> Verdict:
+        figure = answer.ours.median_ns
+        words = f"{figure:.0f} ns"
+        peer = answer.peer(self.beside)
+        if peer is not None:
+            words += f", {1 / compare(answer.ours, peer).median:.2f}x {peer.name}"
+        return Verdict(self, words, figure <= self.limit_ns, figure)
+
+    def mark(self, answer: Answer) -> tuple[float, str] | None:
+        return self.limit_ns, "the design"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Of something that was counted beside the time, we need at most so many.
+
+    Attributes:
+        count: Of what: a key of `Measurement.counts`.
+    """
+
+    number: int
+    text: str
+    question: str
+    count: str
+    limit: float
+
+    def needs(self) -> dict[str, object]:
+        return {"count": self.count, "limit": self.limit}
+
+    def judge(self, answer: Answer) -> Verdict:
+        figure = answer.ours.counts.get(self.count)
+        if figure is None:
+            return Verdict(self)
+        return Verdict(self, f"{figure:g} {self.count}", figure <= self.limit, figure)
+
+    def mark(self, answer: Answer) -> tuple[float, str] | None:
+        return None  # it is no time
 
 
 @dataclass(slots=True)
@@ -104,7 +204,11 @@ class Run:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return [bar.judge(self.answers) for bar in self.bars]
+        answers = {answer.name: answer for answer in self.answers}
+        return [
+            bar.judge(answers[bar.question]) if bar.question in answers else Verdict(bar)
+            for bar in self.bars
+        ]
 
     @property
     def spread(self) -> float | None:

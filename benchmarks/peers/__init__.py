@@ -8,7 +8,17 @@ process, and has for each verb the statement that its users would write:
     commit       the same without a ``with`` block
     update       read, change and write, so that nobody else's change is lost
     readinto, view, check (is what I have the newest?), snapshot,
-    abort (start a transaction and abort it), wait (for a change, then read it).
+    abort (start a transaction and abort it), wait (for a change, then read it);
+
+and for leases:
+
+    hold         have the lock or lease, and give it back, as one block
+    acquire      wait for it, and have it
+    release      give it back
+    extend       promise it for as long again
+    claim, give  as one durable transaction each: take a lease, or insert a row; and take that back
+    take         the first half alone, each time another
+    gated        a transaction of the user's, one row written; with a lease, gated by it
 
 Nothing is imported before it is asked for: a peer whose wheel is missing is reported as `Missing`.
 """
@@ -19,18 +29,33 @@ import importlib
 import importlib.metadata
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from multiprocessing.synchronize import Lock
 
     from benchmarks.measure import Statement
 
-__all__ = ["NAMES", "OURS", "Missing", "Peer", "Place", "Store", "payloads", "peer", "wheel"]
+__all__ = [
+    "LEASES",
+    "OURS",
+    "STATES",
+    "Missing",
+    "Peer",
+    "Place",
+    "Store",
+    "payloads",
+    "peer",
+    "versions",
+    "wheel",
+]
 
 OURS = "holdfast"
 
-_MODULES = {
+# What each part is measured beside: the names that the tables have, and the modules here.
+STATES = {
     OURS: "holdfast_states",
     "lmdb": "lmdb_peer",
     "iceoryx2": "iceoryx2_peer",
@@ -39,7 +64,13 @@ _MODULES = {
     "sqlite": "sqlite_peer",
     "bytearray": "bytearray_floor",
 }
-NAMES = tuple(_MODULES)
+LEASES = {
+    OURS: "holdfast_leases",
+    "redis": "redis_peer",
+    "filelock": "filelock_peer",
+    "flock": "flock_floor",
+    "bare transaction": "bare_transaction",
+}
 
 
 class Missing(Exception):
@@ -48,12 +79,21 @@ class Missing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a store is: everything that another process needs to attach to it."""
+    """Where a store is: everything that another process needs to attach to it.
+
+    Attributes:
+        directory: For files and sockets.
+        name: Of the store in it.
+        size: Bytes in it.
+        lock: One for all who use it.
+        url: Of the leases, and of the database that they are in, if it is one.
+    """
 
     directory: str
     name: str
     size: int
     lock: Lock
+    url: str = ""
 
 
 class Store(Protocol):
@@ -86,11 +126,19 @@ class Peer(Protocol):
         ...
 
 
-def peer(name: str) -> Peer:
-    """The peer of that name."""
-    module: Any = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    found: Peer = module.PEER
+def peer(module: str) -> Peer:
+    """The peer that a module here has."""
+    found: Peer = importlib.import_module(f"{__name__}.{module}").PEER
     return found
+
+
+def versions(wanted: Mapping[str, str]) -> dict[str, Callable[[], str]]:
+    """What tells the version of each; it raises `Missing`."""
+
+    def version(module: str) -> str:
+        return peer(module).version()
+
+    return {name: partial(version, module) for name, module in wanted.items()}
 
 
 def wheel(module: str) -> Any:

@@ -16,16 +16,23 @@ from typing import TYPE_CHECKING
 
 from benchmarks import peers, processors
 from benchmarks.company import Company
+from benchmarks.crowd import SPAWN
 from benchmarks.measure import Contender, Measurement, Plan, Statement, measure
+from benchmarks.peers import OURS, STATES, Place
+from benchmarks.questions import Group, Question, asked
 from benchmarks.state.waking import Change
 from benchmarks.wakeup import Eventfd, EventfdPoll, Pipe, Way, wakeups
 from holdfast import state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["FULL", "QUICK", "Group", "Question", "Scale", "groups"]
+    from benchmarks.directories import Directories
 
+__all__ = ["groups"]
+
+_ALONE = (0, "")
+_OURS = {OURS: STATES[OURS]}
 _CROWD = 8
 _DOZENS = 50
 _MANY = 1000
@@ -54,53 +61,40 @@ class Scale:
     wake_turn: int
 
 
-FULL = Scale((64, 256, 4096), Plan(25, 4), Plan(8, 5), 40, 10)
-QUICK = Scale((256,), Plan(5, 2), Plan(3, 2), 5, 10)
+_FULL = Scale((64, 256, 4096), Plan(25, 4), Plan(8, 5), 40, 10)
+_QUICK = Scale((256,), Plan(5, 2), Plan(3, 2), 5, 10)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A name, what is measured in words, and what measures it once its group's stores are open."""
+def _group(
+    directory: str,
+    name: str,
+    size: int,
+    wanted: Mapping[str, str],
+    crowd: tuple[int, str],
+    questions: Iterable[Question[Company]],
+) -> Group[Company]:
+    """A group; in its company is a crowd of so many, of that verb."""
 
-    name: str
-    family: str
-    what: str
-    ask: Callable[[Company], list[Measurement]]
+    def company(names: set[str]) -> Company:
+        present = {peer: module for peer, module in wanted.items() if peer in names}
+        return Company(Place(directory, name, size, SPAWN.Lock()), present, *crowd)
 
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Questions that are asked of the same stores in the same company."""
-
-    name: str
-    size: int
-    names: tuple[str, ...]
-    members: int
-    verb: str
-    questions: tuple[Question, ...]
-
-    def company(self, directory: str, names: set[str]) -> Company:
-        """The stores and crowds, of those peers only that are in `names`."""
-        wanted = [name for name in self.names if name in names]
-        return Company(directory, self.name, self.size, wanted, self.members, self.verb)
+    return Group(name, tuple(questions), company)
 
 
-def _timed(verb: str, size: int, plan: Plan, busy: int = 0, *words: str) -> Question:
-    def ask(company: Company) -> list[Measurement]:
-        with processors.pinned(processors.measured()):
-            return measure(company.contenders(verb, busy), plan)
-
+def _timed(verb: str, size: int, plan: Plan, busy: int = 0, *words: str) -> Question[Company]:
     family, what = _WORDS[verb]
     suffix, among = words or ("", "")
-    return Question(f"{family}.{size}{suffix}", family, what.format(size=size) + among, ask)
+    name = f"{family}.{size}{suffix}"
+    return Question(name, family, what.format(size=size) + among, asked(verb, plan, busy))
 
 
-def _alone(size: int, scale: Scale) -> Group:
+def _alone(directory: str, size: int, scale: Scale) -> Group[Company]:
     questions = tuple(_timed(verb, size, scale.alone) for verb in _WORDS)
-    return Group(f"alone{size}", size, peers.NAMES, 0, "", questions)
+    return _group(directory, f"alone{size}", size, STATES, _ALONE, questions)
 
 
-def _readers(size: int, scale: Scale) -> Group:
+def _readers(directory: str, size: int, scale: Scale) -> Group[Company]:
     questions = []
     for verb in _AMONG_READERS:
         for busy, suffix in (
@@ -110,24 +104,24 @@ def _readers(size: int, scale: Scale) -> Group:
         ):
             among = f"; {_CROWD} more are subscribed, {busy or 'none'} of them reading"
             questions.append(_timed(verb, size, scale.company, busy, suffix, among))
-    return Group(f"readers{size}", size, peers.NAMES, _CROWD, "read", tuple(questions))
+    return _group(directory, f"readers{size}", size, STATES, (_CROWD, "read"), questions)
 
 
-def _writer(size: int, scale: Scale) -> Group:
+def _writer(directory: str, size: int, scale: Scale) -> Group[Company]:
     words = (".writer1", "; another process writes all the time")
     questions = tuple(_timed(verb, size, scale.company, 1, *words) for verb in ("read", "check"))
-    return Group(f"writer{size}", size, peers.NAMES, 1, "write", questions)
+    return _group(directory, f"writer{size}", size, STATES, (1, "write"), questions)
 
 
-def _waiters(size: int, scale: Scale) -> Group:
+def _waiters(directory: str, size: int, scale: Scale) -> Group[Company]:
     questions = tuple(
         _timed("write", size, scale.company, busy, f".waiters{busy}", f"; {busy} wait for changes")
         for busy in (1, _CROWD)
     )
-    return Group(f"waiters{size}", size, (peers.OURS,), _CROWD, "wait", questions)
+    return _group(directory, f"waiters{size}", size, _OURS, (_CROWD, "wait"), questions)
 
 
-def _wake(directory: str, scale: Scale) -> Group:
+def _wake(directory: str, scale: Scale) -> Group[Company]:
     def ask(_: Company, *, name: str, processor: int, awake: bool) -> list[Measurement]:
         ways: list[Way] = [Change(directory, name), Eventfd(), EventfdPoll(), Pipe()]
         turns, turn = scale.wake_rounds, scale.wake_turn
@@ -146,7 +140,7 @@ def _wake(directory: str, scale: Scale) -> Group:
             )
             found = partial(ask, name=f"wake.{where}{suffix}", processor=processor, awake=awake)
             questions.append(Question(name, "wake", what, found))
-    return Group("wake", 0, (), 0, "", tuple(questions))
+    return _group(directory, "wake", 0, {}, _ALONE, questions)
 
 
 _TOGETHER = {
@@ -163,7 +157,7 @@ _TOGETHER = {
 }
 
 
-def _several(directory: str, size: int, scale: Scale) -> Group:
+def _several(directory: str, size: int, scale: Scale) -> Group[Company]:
     """Two states in one commit, beside one, and beside two commits (which others see half done)."""
 
     def ask(_: Company) -> list[Measurement]:
@@ -181,10 +175,10 @@ def _several(directory: str, size: int, scale: Scale) -> Group:
 
     what = f"start, write {size} B to each, commit: two states together, one, two commits"
     question = Question(f"several.{size}", "several", what, ask)
-    return Group("several", 0, (), 0, "", (question,))
+    return _group(directory, "several", 0, {}, _ALONE, (question,))
 
 
-def _many(directory: str, size: int, scale: Scale) -> Group:
+def _many(directory: str, size: int, scale: Scale) -> Group[Company]:
     """One state among a thousand that this process has, beside one that is alone."""
 
     def ask(_: Company) -> list[Measurement]:
@@ -205,7 +199,7 @@ def _many(directory: str, size: int, scale: Scale) -> Group:
 
     what = f"start, write {size} B, commit: one of {_MANY} states that this process has"
     question = Question(f"many.{size}", "many", what, ask)
-    return Group("many", 0, (), 0, "", (question,))
+    return _group(directory, "many", 0, {}, _ALONE, (question,))
 
 
 @contextlib.contextmanager
@@ -218,7 +212,7 @@ def _descriptors(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _crowded(size: int, scale: Scale) -> Group:
+def _crowded(directory: str, size: int, scale: Scale) -> Group[Company]:
     """The writer's cost with readers by the dozen: they are not to be felt."""
     questions = tuple(
         _timed("write", size, scale.company, busy, f".of{_DOZENS}.readers{busy}", words)
@@ -228,13 +222,15 @@ def _crowded(size: int, scale: Scale) -> Group:
             (_DOZENS, f"; {_DOZENS} more are subscribed, and read"),
         )
     )
-    return Group(f"crowded{size}", size, (peers.OURS,), _DOZENS, "read", questions)
+    return _group(directory, f"crowded{size}", size, _OURS, (_DOZENS, "read"), questions)
 
 
-def groups(scale: Scale, directory: str) -> list[Group]:
+def groups(quick: bool, directories: Directories) -> list[Group[Company]]:
     """All questions, by group."""
-    found = [kind(size, scale) for size in scale.sizes for kind in (_alone, _readers, _writer)]
+    scale = _QUICK if quick else _FULL
+    memory = directories.memory
+    kinds = (_alone, _readers, _writer)
+    found = [kind(memory, size, scale) for size in scale.sizes for kind in kinds]
     middle = scale.sizes[len(scale.sizes) // 2]
-    found += [_several(directory, middle, scale), _many(directory, middle, scale)]
-    found += [_crowded(middle, scale), _waiters(middle, scale)]
-    return [*found, _wake(directory, scale)]
+    found += [kind(memory, middle, scale) for kind in (_several, _many, _crowded, _waiters)]
+    return [*found, _wake(memory, scale)]

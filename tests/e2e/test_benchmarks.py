@@ -69,7 +69,7 @@ def test_every_peer_is_measured_or_reported_missing(tmp_path: Path) -> None:
     for result in report["results"]:
         check_result(result)
         measured = {peer["name"] for peer in result["peers"]}
-        assert measured | set(report["missing"]) == set(peers.NAMES) - {peers.OURS}
+        assert measured | set(report["missing"]) == set(peers.STATES) - {peers.OURS}
     assert report["environment"]["versions"].keys() >= {peers.OURS, "sqlite", "bytearray"}
     assert "Bars" in done.stdout
 
