@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 import subprocess
@@ -73,6 +74,27 @@ def test_the_trace_keeps_the_last_lines_and_hashes_all_of_them() -> None:
     assert len(seen) == 5000
     other.trace.say("one more")
     assert world.trace.hash() != other.trace.hash()
+
+
+def test_the_trace_does_not_pile_up_while_the_world_runs() -> None:
+    seen: list[str] = []
+    world = World(1, sink=seen.append)
+    behind: list[int] = []
+    for number in range(10_000):
+        world.at(number, lambda: world.trace.say("tick"))
+    world.at(9_999, lambda: behind.append(world.trace.count - len(seen)))
+    world.run()
+    assert behind[0] <= 1000
+
+
+def test_the_garbage_collector_does_not_run_when_it_likes() -> None:
+    world = World(1)
+    enabled: list[bool] = []
+    world.after(1, lambda: enabled.append(gc.isenabled()))
+    assert gc.isenabled()
+    world.run()
+    assert enabled == [False]
+    assert gc.isenabled()
 
 
 def test_a_line_of_the_trace_is_one_line() -> None:

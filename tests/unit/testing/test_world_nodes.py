@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -196,6 +197,33 @@ def test_pause_and_sleep_end_each_for_itself() -> None:
     assert repr(node) == "<Node a: asleep>"
     world.run(5 * SECOND)
     assert node.running
+
+
+def test_a_stall_stops_the_node_between_two_steps_of_a_script() -> None:
+    """The gap between looking and acting, which a pause at a random instant hardly ever hits."""
+
+    def late_writes(probability: float) -> int:
+        world = World(5)
+        node = world.node("a")
+        late: list[int] = []
+
+        def script() -> Generator[Any, Any, None]:
+            for _ in range(100):
+                looked_ns = yield "look"
+                acted_ns = yield "act"
+                late.append(acted_ns - looked_ns)
+
+        node.stall(probability, 10 * SECOND)
+        node.spawn(script(), lambda _: node.clock.boottime_ns())
+        world.run(until=lambda: len(late) == 50)
+        world.heal()
+        before = world.now_ns
+        world.run()
+        assert world.now_ns - before < SECOND
+        return sum(gap > SECOND for gap in late)
+
+    assert late_writes(0.0) == 0
+    assert 5 < late_writes(0.3) < 30
 
 
 def test_of_several_pauses_the_longest_counts_and_resume_ends_them_all() -> None:

@@ -106,6 +106,8 @@ class Node:
         self._behind: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._letters = 0
         self._catching_up = False
+        self._stall = 0.0
+        self._stall_ns = 0
         self._hold()
 
     # -- what runs here ---------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class Node:
             known = f"{known}-{self._spawned}"
         process = Process(self, known, script, interpret, daemon=daemon, expected=expected)
         self.processes[known] = process
-        self.soon(process.step, None)
+        self.soon(process.step, (None, None))
         return process
 
     # -- what they may call -----------------------------------------------------------------------
@@ -223,6 +225,15 @@ class Node:
     def wake(self) -> None:
         """Resume the machine. Harmless if it is not asleep."""
         self._go_on("asleep")
+
+    def stall(self, probability: float, up_to_ns: int = 0) -> None:
+        """With this probability the node is paused before a step of a script, for up to so long.
+
+        So a process is stopped just there where it matters: after it has looked, and before it
+        does something about what it saw. A probability of 0 ends it.
+        """
+        self._stall = probability
+        self._stall_ns = up_to_ns
 
     def crash(self, for_ns: int | None = None) -> None:
         """SIGKILL: scripts are closed, timers and letters are gone. Harmless if it has crashed.
@@ -362,6 +373,8 @@ class Node:
         life, action, argument = step
         if life != self.life:
             return
+        if self._stall and not self._stops and self._chance() < self._stall:
+            self.pause(int(self._chance() * self._stall_ns))
         if self._held:
             self._behind.append((action, argument))
         else:

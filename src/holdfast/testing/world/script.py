@@ -8,15 +8,21 @@ yields an effect, an interpreter says what becomes of it, and the answer is sent
                             a Later                     goes on when it is settled
                             anything else               is given to the interpreter
     interpreter returns ... a Later or a Sleep          the same as above
-                            anything else               is the answer, at once
-    interpreter raises ...                              thrown into the script, at once
+                            anything else               is the answer
+    interpreter raises ...                              is thrown into the script
+
+What comes is sent or thrown in a step of its own, even if it was known at once: a real process can
+be stopped between any two things that it does (see `Node.stall`).
 
 The life of a process::
 
-    READY ──step──▶ RUNNING ──waits──▶ WAITING ──settled──▶ READY
-                      │ returns, raises   │
-                      ▼                   ▼ crash or kill, from each of them
-                    ENDED               KILLED
+      ┌───────────── answered at once ─────────────┐
+      ▼                                            │
+    READY ──step──▶ RUNNING ───────────────────────┤
+      ▲               │ returns, raises            │ has to wait
+      │               ▼                            ▼
+      │             ENDED                       WAITING
+      └──────────────── settled ───────────────────┘          crash, kill: KILLED, from each
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Killed", "Phase", "Process"]
 
-# Answers that come at once take no time: so many in a row are a loop that waits for nothing.
+# Answers at once hardly take time: so many in a row are a loop that waits for nothing.
 _ANSWERS_MAX = 100_000
 _CLOSES_MAX = 100
 
@@ -66,6 +72,7 @@ class Process:
     """
 
     __slots__ = (
+        "_answers",
         "_expected",
         "_interpret",
         "_script",
@@ -96,6 +103,7 @@ class Process:
         self._script = script
         self._interpret = interpret
         self._expected = expected
+        self._answers = 0  # in a row, without a wait
 
     @property
     def alive(self) -> bool:
@@ -125,51 +133,54 @@ class Process:
             return
         raise Livelock(f"{self.name} on {self.node.name} cannot be killed: it catches that")
 
-    def step(self, settled: Later[Any] | None) -> None:
-        """Go on with what was waited for, up to the next thing to wait for."""
+    def step(self, outcome: tuple[Any, BaseException | None]) -> None:
+        """Go on with a value or an error, up to the next thing to wait for."""
         if not self.alive:
             return
         self.phase = Phase.RUNNING
+        value, error = outcome
         world = self.node.world
-        error = None if settled is None else settled.error
-        value = None if settled is None or error is not None else settled.result()
-        for _ in range(_ANSWERS_MAX):
-            try:
-                effect = self._script.send(value) if error is None else self._script.throw(error)
-            except StopIteration as end:
-                self._end(end.value, None)
-                return
-            except Exception as raised:
-                killed = self._was_killed()
-                self._end(None, raised)
-                if not killed and not isinstance(raised, self._expected):
-                    raised.add_note(f"in {self.name} on {self.node.name} at {world.now_ns} ns")
-                    raise
-                return
-            if self._was_killed():  # by itself, or with its node
-                self._close()
-                return
-            what = label(effect)
-            world.trace.add(f"{world.now_ns} {self.node.name} {self.name} {what}")
-            value, error = None, None
-            try:
-                answer = self._answer(effect)
-            except Exception as raised:  # noqa: BLE001  # whatever it is, it is the script's
-                error = raised
-                answer = None
-            if self._was_killed():
-                return
-            if error is not None:
-                continue
-            if isinstance(answer, Later):
-                self.phase = Phase.WAITING
-                self.waits_for = answer.what if answer is effect else f"{what}: {answer.what}"
-                answer.then(self._settled)
-                return
-            value = answer
-        raise Livelock(
-            f"{self.name} on {self.node.name} got {_ANSWERS_MAX} answers in a row, and never waited"
-        )
+        try:
+            effect = self._script.send(value) if error is None else self._script.throw(error)
+        except StopIteration as end:
+            self._end(end.value, None)
+            return
+        except Exception as raised:
+            killed = self._was_killed()
+            self._end(None, raised)
+            if not killed and not isinstance(raised, self._expected):
+                raised.add_note(f"in {self.name} on {self.node.name} at {world.now_ns} ns")
+                raise
+            return
+        if self._was_killed():  # by itself, or with its node
+            self._close()
+            return
+        what = label(effect)
+        world.trace.add(f"{world.now_ns} {self.node.name} {self.name} {what}")
+        try:
+            answer = self._answer(effect)
+        except Exception as raised:  # noqa: BLE001  # whatever it is, it is the script's
+            self._go_on(None, raised)
+            return
+        if not isinstance(answer, Later):
+            self._go_on(answer, None)
+        elif self.alive:  # what interprets may have killed it
+            self.phase = Phase.WAITING
+            self.waits_for = answer.what if answer is effect else f"{what}: {answer.what}"
+            self._answers = 0
+            answer.then(self._settled)
+
+    def _go_on(self, value: Any, error: BaseException | None) -> None:
+        # In a step of its own: between any two effects a process can be stopped for long.
+        self._answers += 1
+        if self._answers > _ANSWERS_MAX:
+            raise Livelock(
+                f"{self.name} on {self.node.name} got {_ANSWERS_MAX} answers at once in a row"
+            )
+        if self.alive:
+            self.phase = Phase.READY
+            self.waits_for = "its turn"
+            self.node.soon(self.step, (value, error))
 
     def _was_killed(self) -> bool:
         return self.phase is Phase.KILLED
@@ -185,9 +196,9 @@ class Process:
     def _settled(self, later: Later[Any]) -> None:
         if self.phase is Phase.WAITING:
             self.phase = Phase.READY
-            outcome = "done" if later.error is None else label(type(later.error))
-            self.waits_for = f"its turn, with {outcome}"
-            self.node.soon(self.step, later)
+            self.waits_for = "its turn"
+            error = later.error
+            self.node.soon(self.step, (None if error is not None else later.result(), error))
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         if not self.alive:

@@ -192,7 +192,7 @@ class World:
             )
 
     def heal(self, *, restart: bool = False) -> None:
-        """End all faults: of the network, of services, pauses, sleep, and what `every` calls.
+        """End all faults: of network and services, pauses, stalls, sleep, and what `every` calls.
 
         Clocks go on to drift, and what is late in a service still comes.
 
@@ -205,6 +205,7 @@ class World:
         for service in self.services.values():
             service.heal()
         for node in self.nodes.values():
+            node.stall(0)
             node.resume()
             node.wake()
             if restart:
