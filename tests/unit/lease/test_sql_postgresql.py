@@ -1,0 +1,459 @@
+"""Leases in PostgreSQL: lost connections and answers, locks, races, what a session is set to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from holdfast.errors import (
+    Closed,
+    InvalidArgument,
+    LeaseError,
+    NotPermitted,
+    OutcomeUnknown,
+    StaleRecord,
+    Unavailable,
+    Unsupported,
+)
+from holdfast.lease import Record
+from holdfast.lease.global_clock import STEP_NS_MAX
+from holdfast.lease.stores.sql import SqlStore, Step
+from tests.fixtures_postgres import Postgres
+from tests.unit.lease.cutting import Cutter
+from tests.unit.lease.gating import beside
+
+LONG_NS = 10**9
+
+
+@pytest.fixture
+def store(postgres: Postgres) -> Iterator[SqlStore]:
+    with SqlStore(postgres.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(postgres: Postgres, store: SqlStore) -> Iterator[SqlStore]:
+    with SqlStore(postgres.url) as opened:
+        yield opened
+
+
+def pass_end(store: SqlStore, record: Record) -> None:
+    while store.now_ns() <= record.end_in(record.era):
+        store.advance(STEP_NS_MAX, since=store.clock())
+
+
+def ask(store: SqlStore, words: str) -> object:
+    return store._do(lambda step: step.say.exec_driver_sql(words).scalar(), write=False)
+
+
+# -- connections that fail ------------------------------------------------------------------------
+
+
+def test_a_connection_that_died_idle_is_made_anew(store: SqlStore, postgres: Postgres) -> None:
+    """The first call after it succeeds: nothing can have been done on the dead one."""
+    pid = ask(store, "SELECT pg_backend_pid()")
+    with postgres.connect() as killer:
+        killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    assert store.claim("n", "a", LONG_NS).holder == "a"
+    assert ask(store, "SELECT pg_backend_pid()") != pid
+
+
+def test_a_connection_that_dies_in_every_attempt_is_unavailable(
+    store: SqlStore, postgres: Postgres
+) -> None:
+    """In the midst of a transaction: nothing was done, and the store goes on by itself."""
+    attempts = []
+
+    def work(step: Step) -> None:
+        attempts.append(1)
+        step.say.exec_driver_sql("UPDATE holdfast_epoch SET latest = 99")
+        pid = step.say.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        with postgres.connect() as killer:
+            killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        step.say.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(Unavailable, match="connects anew"):
+        store._do(work, write=True)
+    assert len(attempts) == 2
+    assert store.claim("n", "a", LONG_NS).epoch == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_commit_without_an_answer_is_unknown(postgres: Postgres, *, after: bool) -> None:
+    """Whether the server has got it or not: only a look tells. And the store goes on."""
+    SqlStore(postgres.url).close()
+    cutter = Cutter(postgres.server.directory, b"COMMIT\0", after=after, cuts=0)
+    try:
+        url = f"postgresql+psycopg://postgres@/{postgres.name}?host={cutter.directory}"
+        with SqlStore(url) as store:
+            cutter.cuts = 1
+            with pytest.raises(OutcomeUnknown, match="look"):
+                store.claim("n", "a", LONG_NS)
+            assert store.records() == {}
+            assert set(store.refresh()) == ({"n"} if after else set())
+            assert store.claim("m", "a", LONG_NS).name == "m"
+    finally:
+        cutter.close()
+
+
+def test_a_connection_cut_before_the_commit_is_unavailable(postgres: Postgres) -> None:
+    SqlStore(postgres.url).close()
+    cutter = Cutter(postgres.server.directory, b"holdfast_epoch SET", after=True, cuts=0)
+    try:
+        url = f"postgresql+psycopg://postgres@/{postgres.name}?host={cutter.directory}"
+        with SqlStore(url) as store:
+            cutter.cuts = 2
+            with pytest.raises(Unavailable, match="nothing was done"):
+                store.claim("n", "a", LONG_NS)
+            assert store.records() == store.refresh() == {}
+            cutter.cuts = 1  # and one is mended by the second attempt
+            assert store.claim("n", "a", LONG_NS).epoch == 1
+    finally:
+        cutter.close()
+
+
+def test_a_server_that_is_away_is_unavailable(postgres: Postgres) -> None:
+    with pytest.raises(Unavailable) as caught:
+        SqlStore(f"postgresql+psycopg://u:secret@/x?host={postgres.server.directory}/none")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there(postgres: Postgres) -> None:
+    with pytest.raises(Unavailable, match="does not exist"):
+        SqlStore(postgres.server.url("none"))
+
+
+# -- waiting --------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_waited_for_and_its_owner_named(postgres: Postgres) -> None:
+    with SqlStore(postgres.url, busy_s=0.2) as store, postgres.connect() as slow:
+        record = store.claim("n", "a", LONG_NS)
+        slow.execute("SET application_name = 'slowcoach'")
+        slow.execute("BEGIN")
+        slow.execute("SELECT 1 FROM holdfast_ownership FOR KEY SHARE")
+        with pytest.raises(Unavailable, match=r"slowcoach.*in a transaction for"):
+            store.release(record)
+        slow.execute("COMMIT")
+        assert store.release(record) is True
+
+
+def test_an_expiry_does_not_wait(postgres: Postgres) -> None:
+    """However long others are waited for elsewhere."""
+    with SqlStore(postgres.url, busy_s=500) as store, postgres.connect() as slow:
+        record = store.claim("n", "a", 1)
+        pass_end(store, record)
+        slow.execute("BEGIN")
+        slow.execute("SELECT 1 FROM holdfast_ownership FOR KEY SHARE")
+        with pytest.raises(StaleRecord, match="gated"):
+            store.expire(record)
+        assert store.records() == {"n": record}
+        with pytest.raises(StaleRecord, match="nobody"):
+            store.expire("m")
+        slow.execute("ROLLBACK")
+        store.expire(record)
+
+
+def test_a_pin_comes_before_an_expiry_or_after_it(
+    store: SqlStore, other: SqlStore, postgres: Postgres
+) -> None:
+    """While a pin is being set, an expiry waits for it, and then honours it."""
+    record = store.claim("n", "a", 1)
+    pass_end(store, record)
+    pinned, go_on = threading.Event(), threading.Event()
+
+    def pin(step: Step) -> None:
+        other.dialect.lock_pins(step.say, "default", "n")
+        step.say.exec_driver_sql("INSERT INTO holdfast_pin VALUES ('default', 'n', 'ops')")
+        pinned.set()
+        go_on.wait(20)
+
+    with beside(lambda: other._do(pin, write=True)) as pinning:
+        assert pinned.wait(20)
+        with beside(lambda: store.expire(record)) as expired:
+            with pytest.raises(TimeoutError):
+                expired.result(0.3)
+            go_on.set()
+            pinning.result(20)
+            with pytest.raises(StaleRecord, match="pinned"):
+                expired.result(20)
+    assert store.look("n") is not None
+
+
+def test_an_expiry_under_way_keeps_a_pin_waiting(store: SqlStore, other: SqlStore) -> None:
+    """A pin that returned must hold: so it does not return before the lease is gone."""
+    record = store.claim("n", "a", 1)
+    pass_end(store, record)
+    looked, go_on = threading.Event(), threading.Event()
+    remove = store._remove
+
+    def slowly(*arguments: object) -> bool:
+        looked.set()
+        go_on.wait(20)
+        return remove(*arguments)  # type: ignore[arg-type]
+
+    store._remove = slowly  # type: ignore[method-assign,assignment]
+    with beside(lambda: store.expire(record)) as expired:
+        assert looked.wait(20)
+        with beside(lambda: other.pin("n", "ops")) as pinned:
+            with pytest.raises(TimeoutError):
+                pinned.result(0.3)
+            go_on.set()
+            expired.result(20)
+            pinned.result(20)
+    assert other.look("n") is None
+    assert other.pins() == {"n": {"ops"}}
+
+
+# -- races ----------------------------------------------------------------------------------------
+
+OPENER = """
+import sys
+from holdfast.errors import StaleRecord
+from holdfast.lease.stores.sql import SqlStore
+print("ready", flush=True)
+sys.stdin.readline()
+with SqlStore(sys.argv[1], busy_s=30) as store:
+    for i in range(20):
+        try:
+            print(store.claim(f"n{i}", sys.argv[2], 10**9).epoch, flush=True)
+        except StaleRecord:
+            pass
+print("done", flush=True)
+"""
+
+
+def test_many_processes_make_the_tables_at_once_and_race_for_leases(postgres: Postgres) -> None:
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, postgres.url, holder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for holder in "abcd"
+    ]
+    epochs: list[int] = []
+    try:
+        for opener in openers:
+            assert opener.stdout
+            assert opener.stdout.readline() == "ready\n"
+        for opener in openers:
+            assert opener.stdin
+            opener.stdin.write("\n")
+            opener.stdin.flush()
+        for opener in openers:
+            out, err = opener.communicate(timeout=50)
+            *numbers, last = out.split()
+            assert last == "done", err
+            epochs += map(int, numbers)
+    finally:
+        for opener in openers:
+            opener.kill()
+            opener.communicate()
+    assert len(set(epochs)) == len(epochs) == 20
+    with SqlStore(postgres.url) as store:
+        assert {record.epoch for record in store.records().values()} == set(epochs)
+
+
+def test_an_extension_that_was_overtaken_is_made_anew(store: SqlStore, postgres: Postgres) -> None:
+    """By another of the same holding: both succeed, and the longer one stays."""
+    record = store.claim("n", "a", LONG_NS)
+    with postgres.connect() as slow:
+        slow.execute("BEGIN")
+        slow.execute("UPDATE holdfast_term SET duration_ns = duration_ns * 9, writer = 'slow'")
+        with beside(lambda: store.extend(record, 2 * LONG_NS)) as extended:
+            with pytest.raises(TimeoutError):
+                extended.result(0.3)
+            slow.execute("COMMIT")
+            assert extended.result(20).duration_ns == 9 * LONG_NS
+    assert store.records() == store.refresh()
+
+
+def test_a_tick_that_was_overtaken_is_lost(store: SqlStore, postgres: Postgres) -> None:
+    seen = store.clock()
+    with postgres.connect() as slow:
+        slow.execute("BEGIN")
+        slow.execute("UPDATE holdfast_clock SET now_ns = now_ns + 1")
+        with beside(lambda: store.advance(5, since=seen)) as ticked:
+            with pytest.raises(TimeoutError):
+                ticked.result(0.3)
+            slow.execute("COMMIT")
+            with pytest.raises(StaleRecord):
+                ticked.result(20)
+    assert store.now_ns() == seen.now_ns + 1
+
+
+def test_a_killed_holder_keeps_its_promise(postgres: Postgres) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", OPENER, postgres.url, "a"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdin
+        assert holder.stdout
+        assert holder.stdout.readline() == "ready\n"
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        epoch = int(holder.stdout.readline())
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with SqlStore(postgres.url) as store:
+        record = store.records()["n0"]
+        assert (record.holder, record.epoch) == ("a", epoch)
+        with pytest.raises(StaleRecord):
+            store.expire(record)
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def test_what_a_session_is_set_to(store: SqlStore, postgres: Postgres) -> None:
+    """Whatever the database's defaults are."""
+    with postgres.connect() as root:
+        for setting in (
+            "synchronous_commit = off",
+            "default_transaction_isolation = 'serializable'",
+            "lock_timeout = 0",
+        ):
+            root.execute(f'ALTER DATABASE "{postgres.name}" SET {setting}')
+    with SqlStore(postgres.url, busy_s=1.5) as anew:
+        assert ask(anew, "SHOW synchronous_commit") == "on"
+        assert ask(anew, "SHOW transaction_isolation") == "read committed"
+        assert ask(anew, "SHOW lock_timeout") == "1500ms"
+        assert ask(anew, "SHOW statement_timeout") == "11500ms"
+        assert ask(anew, "SHOW idle_in_transaction_session_timeout") == "11500ms"
+        assert ask(anew, "SELECT count(*) FROM pg_prepared_statements") == 0
+
+
+def test_nothing_stays_open_between_calls(store: SqlStore, postgres: Postgres) -> None:
+    """A transaction that rests would keep the database from tidying up."""
+    store.claim("n", "a", LONG_NS)
+    store.refresh()
+    with pytest.raises(StaleRecord):
+        store.claim("n", "a", LONG_NS)
+    with postgres.connect() as root:
+        query = "SELECT state FROM pg_stat_activity WHERE application_name = 'holdfast'"
+        assert root.execute(query).fetchall() == [("idle",)]
+
+
+def test_a_standby_is_not_permitted(postgres: Postgres) -> None:
+    SqlStore(postgres.url).close()
+    with postgres.connect() as root:
+        root.execute(f'ALTER DATABASE "{postgres.name}" SET default_transaction_read_only = on')
+    with SqlStore(postgres.url) as store:
+        assert store.refresh() == {}
+        with pytest.raises(NotPermitted, match="read-only"):
+            store.claim("n", "a", LONG_NS)
+
+
+def test_a_role_without_rights_is_not_permitted(postgres: Postgres) -> None:
+    """To make tables; with the tables there, it needs to read and write them."""
+    with postgres.connect() as root:
+        root.execute("CREATE ROLE guest LOGIN")
+        try:
+            with pytest.raises(NotPermitted):
+                SqlStore(postgres.server.url(postgres.name, "guest"))
+            SqlStore(postgres.url).close()
+            root.execute(
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON holdfast_ownership, holdfast_term, "
+                "holdfast_pin, holdfast_epoch, holdfast_clock TO guest"
+            )
+            with SqlStore(postgres.server.url(postgres.name, "guest")) as store:
+                record = store.claim("n", "a", LONG_NS)
+                store.pin("n", "ops")
+                assert store.release(record)
+        finally:
+            root.execute("DROP OWNED BY guest")
+            root.execute("DROP ROLE guest")
+
+
+def test_words_are_compared_as_bytes(store: SqlStore, postgres: Postgres) -> None:
+    """An index in the order of a language is corrupt after an update of the C library."""
+    with postgres.connect() as root:
+        query = (
+            "SELECT DISTINCT collation_name FROM information_schema.columns "
+            "WHERE table_name LIKE 'holdfast%' AND data_type = 'text'"
+        )
+        assert root.execute(query).fetchall() == [("C",)]
+
+
+def test_a_name_too_long_for_an_index_is_refused(store: SqlStore) -> None:
+    name = "".join(chr(0x4E00 + i * 7919 % 20000) for i in range(5000))
+    with pytest.raises(InvalidArgument, match="index"):
+        store.claim(name, "a", LONG_NS)
+    store.claim("n", "a", LONG_NS)
+
+
+def test_lost_tables_are_an_error(store: SqlStore, postgres: Postgres) -> None:
+    with postgres.connect() as root:
+        root.execute("DROP TABLE holdfast_term")
+    with pytest.raises(LeaseError, match="tables"):
+        store.claim("n", "a", LONG_NS)
+
+
+def test_a_forked_child_holds_nothing_and_harms_nothing(store: SqlStore) -> None:
+    """Not by ending either: that would end the parent's session."""
+    pid = ask(store, "SELECT pg_backend_pid()")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            store.claim("n", "child", 1)
+        except Closed:
+            store.close()
+            code = 7
+        del store
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert store.claim("n", "parent", 1).holder == "parent"
+    assert ask(store, "SELECT pg_backend_pid()") == pid
+
+
+def test_a_child_can_close_what_another_thread_was_using(store: SqlStore) -> None:
+    """The lock that the thread held has nobody in the child to let it go."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def work(_: Step) -> None:
+        inside.set()
+        go_on.wait(20)
+
+    with beside(lambda: store._do(work, write=False)) as working:
+        assert inside.wait(20)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            store.close()
+            os._exit(7)
+        go_on.set()
+        working.result(20)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_plain_url_means_psycopg(postgres: Postgres) -> None:
+    with SqlStore(postgres.url.replace("+psycopg", "")) as store:
+        assert store.claim("n", "a", LONG_NS).epoch == 1
+    with pytest.raises(Unsupported, match="psycopg2"):
+        SqlStore("postgresql+psycopg2://localhost/x")
+
+
+def test_without_psycopg_the_extra_is_named() -> None:
+    program = (
+        "import sys\nsys.modules['psycopg'] = None\n"
+        "from holdfast.lease.stores.sql import SqlStore\n"
+        "try:\n    SqlStore('postgresql://localhost/x')\n"
+        "except Exception as error:\n    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith("Unsupported"), done.stderr
+    assert "holdfast[postgres]" in done.stdout
