@@ -187,20 +187,19 @@ class Handles:
         self._era = era
         self._page_size = page_size
         self._guard = threading.RLock()
+        self._listing = threading.Lock()
         self._foreign: set[str] = set()
 
     # -- one lease --------------------------------------------------------------------------------
 
     def open(self, name: str) -> Slot:
         """The handles of a lease, whose states are made if there are none."""
-        hash_ = layout.digest(self._namespace, name)
-        return self._keep(self._slot(name, hash_, self.subscribe(OWN + hash_, layout.OWN_SIZE)))
+        return self._keep(self._slot(name, layout.OWN_SIZE))
 
     def find(self, name: str) -> Slot | None:
         """The handles of a lease, or None if nobody has ever claimed or pinned it."""
-        hash_ = layout.digest(self._namespace, name)
         try:
-            return self._keep(self._slot(name, hash_, self.subscribe(OWN + hash_)))
+            return self._keep(self._slot(name, None))
         except NotFound:
             return None
 
@@ -253,8 +252,7 @@ class Handles:
             case Deleted() | Closed():  # by somebody's hand; or the cache had to make room
                 self.drop(slot)
             case Damaged() | LayoutMismatch():
-                with _quarantined(slot.name, slot.own):
-                    raise LeaseError(error.what) from error
+                raise _quarantine(error, slot.name, error.on or slot.own.name) from error
             case Conflict() | Busy():
                 pass
             case _:
@@ -270,7 +268,12 @@ class Handles:
 
     # -- the cache --------------------------------------------------------------------------------
 
-    def _slot(self, name: str, hash_: str, own: Any) -> Slot:
+    def _slot(self, name: str, size: int | None) -> Slot:
+        hash_ = layout.digest(self._namespace, name)
+        try:
+            own = self.subscribe(OWN + hash_, size)
+        except (Damaged, LayoutMismatch) as error:
+            raise _quarantine(error, name, OWN + hash_) from error
         return Slot(name, hash_, own, namespace=self._namespace, era=self._era)
 
     def _keep(self, slot: Slot) -> Slot:
@@ -327,7 +330,7 @@ class Handles:
 
     def survey(self) -> list[tuple[Owned, Record | None]]:
         """Every lease of the namespace that was ever claimed or pinned, and that can be read."""
-        names = set(self._states.names())
+        names = set(self._names())
         known = {slot.hash: slot for slot in list(self.slots.values())}
         found = []
         for name in names:
@@ -339,6 +342,12 @@ class Handles:
                 if pair is not None:
                     found.append(pair)
         return found
+
+    def _names(self) -> list[str]:
+        # Two listings at once through one descriptor share its position: each would see a part.
+        with self._listing:
+            names: list[str] = self._states.names()
+            return names
 
     def _seen(
         self, hash_: str, slot: Slot | None, *, has_term: bool
@@ -369,7 +378,8 @@ class Handles:
             owned = layout.unpack(Owned, own.read())
             if owned is not None and layout.digest(owned.namespace, owned.name) == hash_:
                 if owned.namespace == self._namespace:
-                    slot, own = self._slot(owned.name, hash_, own), None
+                    slot = Slot(owned.name, hash_, own, namespace=self._namespace, era=self._era)
+                    own = None
                     # Where there is no room, a walk through all would evict what is in use.
                     return self._keep(slot) if self._has_room() else slot
                 self._foreign.add(hash_)
@@ -384,7 +394,7 @@ class Handles:
     def greatest_epoch(self) -> int:
         """The greatest that any record of the directory shows, of whatever namespace; or 0."""
         greatest = 0
-        for name in self._states.names():
+        for name in self._names():
             if name.startswith(OWN):
                 with suppress(LeaseError, Unsupported, Damaged, LayoutMismatch, Deleted, NotFound):
                     own = self.subscribe(name)
@@ -421,11 +431,16 @@ def _quarantined(name: str, state: Any) -> Iterator[None]:
     try:
         yield
     except (LeaseError, Unsupported) as error:
-        raise type(error)(
-            error.what,
-            on=name,
-            hint=f"nobody can claim it; look at it with: holdfast state get {state.name}",
-        ) from error
+        raise _quarantine(error, name, state.name) from error
+
+
+def _quarantine(error: HoldfastError, name: str, state: str) -> LeaseError | Unsupported:
+    kind = Unsupported if isinstance(error, Unsupported) else LeaseError
+    return kind(
+        error.what,
+        on=name,
+        hint=f"nobody can claim it; look at what has been written into the state {state}",
+    )
 
 
 def _explain(error: OSError, name: str) -> NoReturn:
