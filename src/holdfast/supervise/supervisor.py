@@ -321,7 +321,8 @@ class _Run:
 
     def _pause(self, by: int) -> None:
         """The command was stopped: by the terminal, by the wish of our caller, or by a stranger."""
-        if by in WANTS_TERMINAL and self._terminal.lend(self._family.leader):
+        wants_keys = by in WANTS_TERMINAL and not self._asked_to_pause
+        if wants_keys and self._terminal.lend(self._family.leader):
             self._family.signal_group(signal.SIGCONT)
             return
         keys = self._terminal.exists and by in WANTS_TERMINAL | {signal.SIGTSTP}
