@@ -1,4 +1,4 @@
-"""``python -m benchmarks.markdown PAGE``: put the tables of the last runs into a page of the manual.
+"""``python -m benchmarks.markdown PAGE``: the tables of the last runs, into a page of the manual.
 
 Those of each part stand between two comments, as ``<!-- run: state -->`` and
 ``<!-- end of run: state -->``.

@@ -19,13 +19,24 @@ import textwrap
 import time
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-__all__ = ["Contender", "Loop", "Measurement", "Plan", "Ratio", "Statement", "compare", "measure"]
+__all__ = [
+    "Contender",
+    "Loop",
+    "Measurement",
+    "Plan",
+    "Ratio",
+    "Sampler",
+    "Statement",
+    "by_turns",
+    "compare",
+    "measure",
+]
 
 PASSES_MAX = 1 << 24
 COPIES = 8  # of a short statement in the body of the loop
@@ -118,6 +129,24 @@ class Contender:
     name: str
     statement: Statement
     around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+
+class Sampler(Protocol):
+    """What takes its own samples.
+
+    Attributes:
+        name: "holdfast", or a peer's.
+        text: What is measured, in a few words.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+    def sample(self) -> float:
+        """Nanoseconds, measured once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +244,16 @@ def measure(contenders: Sequence[Contender], plan: Plan) -> list[Measurement]:
             for index in (*range(first, len(contenders)), *range(first)):
                 with contenders[index].around():
                     _turn(loops[index], results[index], plan.turn)
+    return results
+
+
+def by_turns(samplers: Sequence[Sampler], *, rounds: int, turn: int) -> list[Measurement]:
+    """Samples of what cannot stand in a loop: `turn` of each in each round."""
+    results = [Measurement(sampler.name, sampler.text, 1) for sampler in samplers]
+    for number in range(rounds):
+        first = number % len(samplers)
+        for index in (*range(first, len(samplers)), *range(first)):
+            results[index].rounds.append([samplers[index].sample() for _ in range(turn)])
     return results
 
 

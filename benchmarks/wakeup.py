@@ -19,11 +19,13 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.crowd import SPAWN
-from benchmarks.measure import Measurement
+from benchmarks.measure import by_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from ctypes import Array, c_longlong
+
+    from benchmarks.measure import Measurement
 
 __all__ = ["Eventfd", "EventfdPoll", "Pipe", "Way", "wakeups"]
 
@@ -143,6 +145,7 @@ class _Pair:
 
     def __init__(self, way: Way, processor: int, *, awake: bool) -> None:
         self.way = way
+        self.name, self.text = way.name, way.text
         self._pause = _stay_awake if awake else time.sleep
         self._cell: Array[c_longlong] = SPAWN.RawArray("q", 3)
         self._cell[_COUNT] = -1
@@ -189,13 +192,8 @@ def wakeups(
         for way in ways:
             pairs.append(_Pair(way, processor, awake=awake))
             stack.callback(pairs[-1].close)
-        results = [Measurement(way.name, way.text, 1) for way in ways]
         for pair in pairs:
             pair.await_count(0, 60.0)
             for _ in range(10):
                 pair.sample()
-        for number in range(rounds):
-            first = number % len(pairs)
-            for index in (*range(first, len(pairs)), *range(first)):
-                results[index].rounds.append([pairs[index].sample() for _ in range(turn)])
-        return results
+        return by_turns(pairs, rounds=rounds, turn=turn)

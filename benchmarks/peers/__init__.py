@@ -16,8 +16,9 @@ and for leases:
     acquire      wait for it, and have it
     release      give it back
     extend       promise it for as long again
-    claim, give  as one durable transaction each: take a lease, or insert a row; and take that back
-    take         the first half alone, each time another
+    promise      acquire it for one second
+    claim        take a lease, or insert a row; then give it back: two durable transactions
+    take         the first half alone, each time another name
     gated        a transaction of the user's, one row written; with a lease, gated by it
 
 Nothing is imported before it is asked for: a peer whose wheel is missing is reported as `Missing`.

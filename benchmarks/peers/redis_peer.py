@@ -19,6 +19,11 @@ _TEXTS = {
     "read": "data = client.get(key)",
     "write": "client.set(key, payload)",
     "update": "client.transaction(change, key)",  # WATCH, GET, MULTI, SET, EXEC; again on conflict
+    "hold": "with client.lock(name, timeout=30):\n    pass",
+    "acquire": "lock.acquire()",
+    "release": "lock.release()",
+    "promise": "client.lock(name, timeout=1).acquire()",
+    "extend": "held.extend(30, replace_ttl=True)",
 }
 
 
@@ -32,6 +37,8 @@ class Client:
         self._place = place
         self._server = server
         self._client: Any = redis.Redis(unix_socket_path=_socket(place))
+        self._lock: Any = None
+        self._held: Any = None
 
     def statement(self, verb: str) -> Statement | None:
         if verb not in _TEXTS:
@@ -44,7 +51,16 @@ class Client:
             pipeline.multi()
             pipeline.set(key, next(fresh))
 
-        names = {"client": self._client, "key": key, "change": change}
+        name = f"{key}.lock"
+        names = {"client": self._client, "key": key, "change": change, "name": name}
+        if verb in {"acquire", "release"}:
+            self._lock = self._lock or self._client.lock(name, timeout=30)
+            names["lock"] = self._lock
+        elif verb == "extend":
+            if self._held is None:
+                self._held = self._client.lock(f"{key}.extended", timeout=30)
+                self._held.acquire()
+            names["held"] = self._held
         return Statement(_TEXTS[verb], names, payloads(self._place.size))
 
     def fill(self) -> None:
