@@ -26,11 +26,12 @@ Sources: the manual's chapters 13 (concurrency control) and 20.11 (client defaul
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from holdfast.errors import Unsupported
 from holdfast.lease.stores.dialect import Dialect, Failure
@@ -84,6 +85,20 @@ FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.relation = to_regclass(:table) AND l.granted AND a.pid <> pg_backend_pid()
 ORDER BY seconds DESC LIMIT 3
 """
+
+
+class WrittenArray(sa.types.UserDefinedType[str]):
+    """An array as a string, which the server reads before it plans: then it can hash it."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def get_col_spec(self, **_: Any) -> str:
+        """The type's name in SQL."""
+        return self.kind
 
 
 class PostgresqlDialect(Dialect):
@@ -159,8 +174,11 @@ class PostgresqlDialect(Dialect):
 
     def among(self, column: sa.Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
         """An array, and not a join with it, whose plan would depend on stale statistics."""
-        kind = sa.Text() if isinstance(column.type, sa.Text) else sa.BigInteger()
-        return column == sa.any_(sa.literal(list(values), ARRAY(kind)))
+        # A list of numbers, or of printable strings, in JSON but for its brackets is an array in
+        # PostgreSQL's own notation (the manual, 8.15.2). It takes a third of the driver's time.
+        written = "{" + json.dumps(list(values), ensure_ascii=False)[1:-1] + "}"
+        kind = "TEXT[]" if isinstance(column.type, sa.Text) else "BIGINT[]"
+        return column == sa.func.any(sa.literal(written, WrittenArray(kind)))
 
     def meaning(self, error: DBAPIError) -> Failure:
         """By SQLSTATE; without one, it is the connection that failed."""

@@ -59,14 +59,15 @@ def extend_all(
     results: list[Record | Exception] = []
     for record, duration_ns in requests:
         name, epoch = record.name, record.epoch
-        if epoch in written:
+        mine = standing.get(epoch) == (name, record.holder)
+        if mine and epoch in written:
             start_ns, long_ns, writer, era = (
                 reading.latest_ns,
                 longest[epoch],
                 store.writer,
                 reading.era,
             )
-        elif epoch in others:
+        elif mine and epoch in others:
             row = others[epoch]
             start_ns, long_ns, writer, era = row.start_ns, row.duration_ns, row.writer, row.era
         else:
@@ -98,7 +99,8 @@ def _standing(store: SqlStore, step: Step, records: Sequence[Record]) -> dict[in
         among(OWNERSHIP.c.name, [record.name for record in records]),
         among(OWNERSHIP.c.epoch, [record.epoch for record in records]),
     )
-    return {row.epoch: (row.name, row.holder) for row in step.say.execute(query)}
+    rows: Sequence[Any] = step.say.execute(query).all()
+    return {epoch: (name, holder) for epoch, name, holder in rows}
 
 
 def _write(store: SqlStore, step: Step, longest: dict[int, int], reading: Reading) -> set[int]:
@@ -122,7 +124,7 @@ def _write(store: SqlStore, step: Step, longest: dict[int, int], reading: Readin
             )
             .returning(TERM.c.epoch)
         )
-        written.update(step.say.scalars(update))
+        written.update(step.say.scalars(update).all())
     return written
 
 
