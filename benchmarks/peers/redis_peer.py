@@ -23,7 +23,7 @@ _TEXTS = {
     "acquire": "lock.acquire()",
     "release": "lock.release()",
     "promise": "client.lock(name, timeout=1).acquire()",
-    "extend": "held.extend(30, replace_ttl=True)",
+    "extend": "held.extend(3600, replace_ttl=True)",
 }
 
 
@@ -58,7 +58,7 @@ class Client:
             names["lock"] = self._lock
         elif verb == "extend":
             if self._held is None:
-                self._held = self._client.lock(f"{key}.extended", timeout=30)
+                self._held = self._client.lock(f"{key}.extended", timeout=3600)
                 self._held.acquire()
             names["held"] = self._held
         return Statement(_TEXTS[verb], names, payloads(self._place.size))

