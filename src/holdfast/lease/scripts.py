@@ -23,9 +23,11 @@ The way of a claim::
                                            ▼
                                     the wait is over: ClaimDenied
 
-Of each outcome only what is certain is inferred. An *unknown* claim may have succeeded: the next
-look tells, unless nobody holds the lease then, and a claim tells that. If the wait is over before
-anything told, the caller gets `OutcomeUnknown`, never `ClaimDenied`.
+Of each outcome only what is certain is inferred. An *unknown* claim may have succeeded, or may do
+so when it arrives: the next look tells, unless nobody holds the lease then, and a claim tells that.
+If the wait is over, and the last look has not shown that it is somebody else's, the caller gets
+`OutcomeUnknown`, never `ClaimDenied`. (A claim that arrives after that look is nobody's: no keeper
+renews it, and it lapses.)
 
 Source: the original's claim-or-extend (its lease manager, 10 attempts), and what it left out: it
 denied at once where a wait would have helped, and took every time-out for a failure.
@@ -152,7 +154,7 @@ def claim(
     request = Call("claim", (name, holder, duration_ns), owner)
     rivals = _Rivals(name)
     while True:
-        pause_ns = 0
+        pause_ns, rivals.certain = 0, False
         try:
             return Claimed((yield request), asked_ns)
         except StaleRecord:
@@ -189,7 +191,8 @@ class _Rivals:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.unknown: OutcomeUnknown | None = None  # a claim that may have succeeded
+        self.unknown: OutcomeUnknown | None = None  # a claim that may succeed, even later on
+        self.certain = False  # whether a look in this round has shown that it is somebody else's
         self.away: OutcomeUnknown | Unavailable | None = None  # why nothing could be done
         self.current: Record | None = None  # somebody else's
         self.ours: Record | None = None
@@ -206,11 +209,8 @@ class _Rivals:
         if current != self.current:
             self._refused = 0
         self.current = None if self.ours is not None else current
-        if self.current is not None:
-            # It is somebody else's, so it is not ours, whatever became of the claim that was not
-            # answered. (If that is still under way, and comes into effect when this holding is
-            # over, nobody knows of it, nobody renews it, and it lapses.)
-            self.unknown = None
+        self.certain = self.current is not None
+        if self.certain:
             self._failures = 0
 
     def paced_ns(self, pause_ns: int) -> int:
@@ -255,7 +255,9 @@ class _Rivals:
 
     def denial(self) -> Exception:
         """What to say if the wait is over."""
-        if self.unknown is not None:
+        if self.unknown is not None and not self.certain:
+            # That somebody else had it some time ago does not help: when that holding is over, a
+            # claim that is still under way may come into effect.
             return OutcomeUnknown(
                 f"the store has not said whether it was claimed: {self.unknown.what}",
                 on=self.name,

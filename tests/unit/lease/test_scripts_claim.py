@@ -279,17 +279,21 @@ def test_an_unanswered_claim_that_was_found_is_never_called_away() -> None:
     assert holder_of(place) == "me"
 
 
-def test_what_was_unknown_before_another_came_is_not_unknown_any_more() -> None:
+@pytest.mark.parametrize("last", [True, False])
+def test_only_the_last_look_makes_an_unanswered_claim_a_denial(last: bool) -> None:
+    """The claim may have come into effect after an earlier one, when the other had let go.
+
+    The simulation found it: seed 1476 of `storms`.
+    """
+    held, reading = Expected("look", record("another")), Expected("clock", Reading(5, "e"))
     stage = expecting(
         Expected("claim", OutcomeUnknown("no answer")),
-        Expected("look", Unavailable("away")),
+        held,
+        reading,
         Expected("claim", STALE),
-        Expected("look", record("another")),
-        Expected("clock", Reading(5, "e")),
-        Expected("claim", STALE),
-        Expected("look", Unavailable("away")),
+        *([held, reading] if last else [Expected("look", Unavailable("away"))]),
     )
-    with pytest.raises(ClaimDenied, match="another"):
+    with pytest.raises(ClaimDenied if last else OutcomeUnknown):
         stage.run(mine(wait_ns=SECOND))
 
 
