@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.lease import Record
 from holdfast.lease.global_clock import STEP_NS_MAX
+from holdfast.lease.stores import schema
 from holdfast.lease.stores.sql import SqlStore, Step
 from tests.fixtures_postgres import Postgres
 from tests.unit.lease.cutting import Cutter
@@ -386,6 +388,32 @@ def test_words_are_compared_as_bytes(store: SqlStore, postgres: Postgres) -> Non
             "WHERE table_name LIKE 'holdfast%' AND data_type = 'text'"
         )
         assert root.execute(query).fetchall() == [("C",)]
+
+
+SHAPE = """
+SELECT table_name, column_name, data_type, is_nullable, collation_name
+FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL SELECT conrelid::regclass::text, pg_get_constraintdef(oid), '', '', ''
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT relname, reloptions::text, '', '', ''
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL
+ORDER BY 1, 2
+"""
+
+
+def test_the_tables_are_as_documented(store: SqlStore, postgres: Postgres) -> None:
+    """And a store takes those that somebody has made by the documentation."""
+    assert schema.__doc__
+    ddl = re.findall(r"CREATE TABLE.*?;", schema.__doc__, flags=re.DOTALL)
+    assert len(ddl) == 5
+    name = postgres.server.make_database()
+    with postgres.connect() as ours, postgres.server.connect(name) as documented:
+        documented.execute("\n".join(ddl).encode())
+        shape = ours.execute(SHAPE).fetchall()
+        assert documented.execute(SHAPE).fetchall() == shape
+    with SqlStore(postgres.server.url(name)) as other:
+        assert other.claim("n", "a", LONG_NS).epoch == 1
+    postgres.server.drop_database(name)
 
 
 def test_a_name_too_long_for_an_index_is_refused(store: SqlStore) -> None:

@@ -1,4 +1,4 @@
-"""The tables of leases in a SQL database, and what the dialects do differently.
+"""The tables of leases in a SQL database.
 
 ==========================  ====================================================================
 ``holdfast_ownership``      whose a lease is: a row is a holding. It changes only by insertion and
@@ -10,6 +10,30 @@
 ==========================  ====================================================================
 
 A name has one row of ownership at most (primary key), an epoch one in the whole store (unique).
+They are made by whoever opens a store first; to make them beforehand, in PostgreSQL::
+
+    CREATE TABLE holdfast_ownership (
+        namespace TEXT COLLATE "C", name TEXT COLLATE "C", holder TEXT COLLATE "C" NOT NULL,
+        epoch BIGINT NOT NULL UNIQUE, owner TEXT COLLATE "C" NOT NULL,
+        PRIMARY KEY (namespace, name));
+    CREATE TABLE holdfast_term (
+        epoch BIGINT PRIMARY KEY, start_ns BIGINT NOT NULL, duration_ns BIGINT NOT NULL,
+        writer TEXT COLLATE "C" NOT NULL, era TEXT COLLATE "C" NOT NULL) WITH (fillfactor = 50);
+    CREATE TABLE holdfast_pin (
+        namespace TEXT COLLATE "C", name TEXT COLLATE "C", entity TEXT COLLATE "C",
+        PRIMARY KEY (namespace, name, entity));
+    CREATE TABLE holdfast_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), latest BIGINT NOT NULL);
+    CREATE TABLE holdfast_clock (
+        id INTEGER PRIMARY KEY CHECK (id = 1), now_ns BIGINT NOT NULL,
+        era TEXT COLLATE "C" NOT NULL);
+
+In SQLite the same, without COLLATE and WITH. The two tables of one row are filled by whoever finds
+them empty: the clock with 0 in an era by chance, the last epoch with the greatest that is held.
+
+A role that uses leases needs SELECT, INSERT, UPDATE and DELETE on all of them. One whose
+transactions are only gated needs SELECT on ownership and clock, and UPDATE (owner) on ownership.
+Nobody else writes there: whoever removes a row of ownership hands a lease over that is still
+promised, and whoever drops the tables, or restores an old copy, lets epochs begin anew.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ class SqlStore(Closing):
             found = {}
             for row, pins in say.grouped(rows):
                 with suppress(LeaseError):
-                    found[row.name] = say.record_of(row, pins)
+                    found[row.name] = say.record_of(row, pins, self._picture.get(row.name))
             return found
 
         self._do(work, write=False, then=self._picture.replace)

@@ -165,8 +165,6 @@ def _gated(transaction: object) -> Gated:
     if isinstance(transaction, scoped_session):
         transaction = transaction()
     if isinstance(transaction, Session):
-        if transaction.in_nested_transaction():
-            raise _in_a_savepoint()
         try:
             transaction = transaction.connection()
         except SQLAlchemyError as error:
@@ -194,7 +192,10 @@ def _of_sqlalchemy(connection: sa.Connection) -> Gated:
     if connection.closed or connection.invalidated:
         raise InvalidArgument("the connection is closed", hint="begin a transaction on another")
     if connection.in_nested_transaction():
-        raise _in_a_savepoint()
+        raise InvalidArgument(
+            "a savepoint is open, whose end could take the lock away",
+            hint="gate the transaction before its first savepoint, or after the last",
+        )
 
     def say(statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         return list(connection.exec_driver_sql(statement, values).all())
@@ -217,13 +218,6 @@ def _cursor_of(connection: Any) -> Callable[..., list[Any]]:
             cursor.close()
 
     return say
-
-
-def _in_a_savepoint() -> InvalidArgument:
-    return InvalidArgument(
-        "a savepoint is open, whose end could take the lock away",
-        hint="gate the transaction before its first savepoint, or after the last",
-    )
 
 
 def _same_database(store: SqlStore, record: Record, eras: list[Any]) -> None:

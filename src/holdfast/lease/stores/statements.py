@@ -7,6 +7,8 @@ database and under every isolation.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -63,7 +65,7 @@ ADVANCE = (
 
 # The clock, and what there is of one name: one row, or as many as it has pins.
 LOOK = sa.select(
-    CLOCK.c.now_ns, CLOCK.c.era.label("clock_era"), *_OWNERSHIP, *_TERM, PIN.c.entity
+    *_OWNERSHIP, *_TERM, PIN.c.entity, CLOCK.c.now_ns, CLOCK.c.era.label("clock_era")
 ).select_from(
     CLOCK.outerjoin(
         OWNERSHIP, sa.and_(OWNERSHIP.c.namespace == _namespace, OWNERSHIP.c.name == _name)
@@ -154,28 +156,29 @@ def reading_of(row: sa.Row[Any]) -> Reading:
     return Reading(row.now_ns, row.clock_era, STEP_NS_MAX)
 
 
-def record_of(row: sa.Row[Any], pins: frozenset[str] = frozenset()) -> Record:
-    """The record of a row of ownership and term.
+def record_of(
+    row: sa.Row[Any], pins: frozenset[str] = frozenset(), known: Record | None = None
+) -> Record:
+    """The record of a row of ownership and term; `known`, if it is that: it need not be checked.
 
     Raises:
         LeaseError: Something in it cannot be, or the term is missing.
     """
+    columns: tuple[Any, ...] = tuple(row)
+    name, holder, epoch, owner, start_ns, duration_ns, writer, era = columns[:8]
+    if (
+        known is not None
+        and (known.epoch, known.start_ns, known.duration_ns) == (epoch, start_ns, duration_ns)
+        and (known.name, known.holder, known.writer) == (name, holder, writer)
+        and (known.era, known.owner_json, known.pins) == (era, owner, pins)
+    ):
+        return known
     try:
-        return Record(
-            row.name,
-            row.holder,
-            row.epoch,
-            row.start_ns,
-            row.duration_ns,
-            row.writer,
-            row.era,
-            row.owner,
-            pins,
-        )
+        return Record(name, holder, epoch, start_ns, duration_ns, writer, era, owner, pins)
     except InvalidArgument as error:
         raise LeaseError(
             f"the record contradicts itself: {error}",
-            on=str(row.name),
+            on=str(name),
             hint="something else has written into the tables; repair or remove the row",
         ) from error
 
@@ -190,14 +193,9 @@ def pins_of(rows: Iterable[sa.Row[Any]]) -> dict[str, frozenset[str]]:
 
 def grouped(rows: Iterable[sa.Row[Any]]) -> Iterator[tuple[sa.Row[Any], frozenset[str]]]:
     """Rows of `HELD`, which come once for each pin: one of each name, with all of its pins."""
-    last: sa.Row[Any] | None = None
-    entities: list[str] = []
-    for row in rows:
-        if last is not None and last.name != row.name:
-            yield last, frozenset(entities)
-            entities = []
-        last = row
-        if row.entity is not None:
-            entities.append(row.entity)
-    if last is not None:
-        yield last, frozenset(entities)
+    for _, same in itertools.groupby(rows, operator.itemgetter(0)):
+        first = next(same)
+        if first.entity is None:
+            yield first, frozenset()
+        else:
+            yield first, frozenset([first.entity, *(row.entity for row in same)])
