@@ -7,6 +7,7 @@ such thing: each lock is extended by a call of its own.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +21,7 @@ from holdfast.lease.stores.schema import OWNERSHIP, TERM
 from holdfast.lease.stores.sql import SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from benchmarks.company import Company
@@ -56,9 +57,10 @@ class _Crew:
         self._leases = Leases(self._open)
         try:
             self._analyze(wanted=self._stale)
-            for number in range(self._number):
-                hold = self._leases.hold(f"crew-{number:05}", duration=_DURATION_S)
-                self._held.append(hold.__enter__())
+            with _carelessly(self._url):
+                for number in range(self._number):
+                    hold = self._leases.hold(f"crew-{number:05}", duration=_DURATION_S)
+                    self._held.append(hold.__enter__())
             self._analyze(wanted=not self._stale)
         except BaseException:
             self._close()
@@ -138,6 +140,25 @@ class _Crew:
             connection.execute(sa.delete(TERM).where(TERM.c.epoch.in_(ours)))
             connection.execute(sa.delete(OWNERSHIP).where(OWNERSHIP.c.namespace == "crew"))
         engine.dispose()
+
+
+@contextlib.contextmanager
+def _carelessly(url: str) -> Iterator[None]:
+    """Do not let a PostgreSQL of ours wait for the disk: what is only prepared may be quick."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    own = engine.dialect.name == "postgresql"
+    with engine.connect() as connection:
+        if own:
+            connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            if own:
+                connection.exec_driver_sql("ALTER SYSTEM RESET fsync")
+                connection.exec_driver_sql("SELECT pg_reload_conf()")
+                connection.exec_driver_sql("CHECKPOINT")
+    engine.dispose()
 
 
 class _Lock:
