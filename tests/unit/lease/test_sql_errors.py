@@ -204,6 +204,28 @@ def test_lost_tables_are_not_made_anew_behind_anybodys_back(path: Path) -> None:
             store.claim("n", "a", LONG_NS)
 
 
+def test_a_file_that_was_removed_is_not_written_any_more(path: Path) -> None:
+    """Others would make a new one: there would be two holders."""
+    with SqlStore(url(path)) as store:
+        store.claim("n", "a", LONG_NS)
+        for file in path.parent.iterdir():
+            file.unlink()
+        for _ in range(2):
+            with pytest.raises(LeaseError, match="tables"):
+                store.claim("m", "a", LONG_NS)
+
+
+def test_a_file_that_was_replaced_is_used(path: Path) -> None:
+    with SqlStore(url(path)) as store:
+        store.claim("n", "a", LONG_NS)
+        with SqlStore(url(path.with_name("other.db"))) as other:
+            theirs = other.claim("m", "b", LONG_NS)
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+        path.with_name("other.db").rename(path)
+        assert store.refresh() == {"m": theirs}
+
+
 def test_a_missing_row_of_the_last_epoch_is_made_from_what_is_held(path: Path) -> None:
     with SqlStore(url(path)) as store:
         epochs = [store.claim(f"n{i}", "a", LONG_NS).epoch for i in range(3)]

@@ -416,6 +416,21 @@ def test_the_tables_are_as_documented(store: SqlStore, postgres: Postgres) -> No
     postgres.server.drop_database(name)
 
 
+def test_tables_that_somebody_else_is_making_are_waited_for(postgres: Postgres) -> None:
+    """PostgreSQL sees them only when they are there: then the making is begun again."""
+    assert schema.__doc__
+    ddl = re.findall(r"CREATE TABLE.*?;", schema.__doc__, flags=re.DOTALL)
+    with postgres.connect() as slow:
+        slow.execute("BEGIN")
+        slow.execute("\n".join(ddl).encode())
+        with beside(lambda: SqlStore(postgres.url)) as opened:
+            with pytest.raises(TimeoutError):
+                opened.result(0.3)
+            slow.execute("COMMIT")
+            with opened.result(20) as store:
+                assert store.claim("n", "a", LONG_NS).epoch == 1
+
+
 def test_a_name_too_long_for_an_index_is_refused(store: SqlStore) -> None:
     name = "".join(chr(0x4E00 + i * 7919 % 20000) for i in range(5000))
     with pytest.raises(InvalidArgument, match="index"):

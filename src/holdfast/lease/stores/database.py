@@ -166,6 +166,8 @@ class Database:
         self.lock = threading.RLock()  # the thread that held it is not here
 
     def _connect(self) -> sa.Connection:
+        if self._connection is not None and self.dialect.leads_astray(self._connection):
+            self.close()
         if self._connection is None:
             connection = self.dialect.engine.connect()
             try:

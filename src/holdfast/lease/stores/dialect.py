@@ -81,13 +81,13 @@ class Dialect(ABC):
     def prepare(self, connection: sa.Connection) -> None:
         """Make a new connection ready."""
 
+    def leads_astray(self, connection: sa.Connection) -> bool:
+        """Whether a connection goes to another place by now than a new one would."""
+        return False
+
     @abstractmethod
     def begin(self, connection: sa.Connection, *, write: bool) -> None:
         """The first words of a transaction."""
-
-    @abstractmethod
-    def make_alone(self, connection: sa.Connection) -> None:
-        """Until the end of the transaction, no other process makes tables."""
 
     @abstractmethod
     def lock_pins(self, connection: sa.Connection, namespace: str, name: str) -> None:

@@ -47,14 +47,14 @@ __all__ = ["PostgresqlDialect", "state_of"]
 
 # What a statement may need, and a transaction of ours may rest, beyond the waiting for locks.
 WORK_S = 10.0
-MAKING = 0x686F6C6466617374  # the advisory lock of who makes the tables
 
 MEANINGS = {
     "55P03": Failure.BUSY,  # lock_not_available: lock_timeout
     "57014": Failure.BUSY,  # query_canceled: statement_timeout
     "40P01": Failure.RACED,  # deadlock_detected
     "40001": Failure.RACED,  # serialization_failure
-    "23505": Failure.RACED,  # unique_violation
+    "23505": Failure.RACED,  # unique_violation; of who makes tables at the same time, too
+    "42P07": Failure.RACED,  # duplicate_table
     "53100": Failure.FULL,
     "25006": Failure.DENIED,  # read_only_sql_transaction: a standby, or a read-only role
     "42501": Failure.DENIED,
@@ -152,10 +152,6 @@ class PostgresqlDialect(Dialect):
 
     def begin(self, connection: sa.Connection, *, write: bool) -> None:
         """The driver begins by itself."""
-
-    def make_alone(self, connection: sa.Connection) -> None:
-        """CREATE TABLE IF NOT EXISTS fails where two do it at once."""
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING)))
 
     def lock_pins(self, connection: sa.Connection, namespace: str, name: str) -> None:
         """By a number that is made of the name; that others share it does no harm."""

@@ -396,7 +396,6 @@ class SqlStore(Closing):
             self._mend()
 
     def _make_tables(self, step: Step) -> None:
-        self.dialect.make_alone(step.say)
         METADATA.create_all(step.say)
 
     def _mend(self) -> None:

@@ -90,13 +90,25 @@ class SqliteDialect(Dialect):
                 )
         connection.exec_driver_sql("PRAGMA synchronous=FULL")
         connection.rollback()
+        connection.info["file"] = self._file()
+
+    def leads_astray(self, connection: sa.Connection) -> bool:
+        """Whether the file was removed or replaced: what is written into the old one, nobody reads.
+
+        (sqlite.org/howtocorrupt.html, 2.4.)
+        """
+        return bool(connection.info["file"] != self._file())
+
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def begin(self, connection: sa.Connection, *, write: bool) -> None:
         """A writer is one from its first word."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    def make_alone(self, connection: sa.Connection) -> None:
-        """Writers are alone anyway."""
 
     def lock_pins(self, connection: sa.Connection, namespace: str, name: str) -> None:
         """Nobody else writes."""
