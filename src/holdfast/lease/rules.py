@@ -53,8 +53,10 @@ anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from holdfast.errors import StaleRecord
 from holdfast.lease.record import (
@@ -74,8 +76,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Request", "claim", "expire", "expired", "extend", "pin", "release", "unpin"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):  # made in a third of the time of a dataclass
     """A claim that is well-formed.
 
     Raises:
@@ -98,8 +99,7 @@ class Request:
         return cls(name, holder, duration_ns, owner_text(owner))
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One step of one lease: if it is still `before`, it becomes `after`. None is a vacancy.
 
     The whole of `before` is compared. With the epoch alone, whoever expires a lease could remove
@@ -240,7 +240,7 @@ def release(current: Record | None, record: Record) -> Change:
 
     If it is that holder's no more, under that epoch, then there is nothing to give back.
     """
-    if current is None or _holding(current) != _holding(record):
+    if current is None or not _same_holding(current, record):
         return Change(current, current)
     return Change(current, None)
 
@@ -262,7 +262,7 @@ def _still(current: Record | None, record: Record) -> Record:
             on=record.name,
             hint="claim it anew; what is fenced by the old epoch must not go on",
         )
-    if _holding(current) != _holding(record):
+    if not _same_holding(current, record):
         raise StaleRecord(
             f"the lease is {current.holder!r}'s, epoch {current.epoch}, "
             f"and not {record.holder!r}'s, epoch {record.epoch}",
@@ -272,8 +272,8 @@ def _still(current: Record | None, record: Record) -> Record:
     return current
 
 
-def _holding(record: Record) -> tuple[str, str, int]:
-    return (record.name, record.holder, record.epoch)
+def _same_holding(one: Record, other: Record) -> bool:
+    return one.epoch == other.epoch and one.holder == other.holder and one.name == other.name
 
 
 def _ownership(record: Record) -> tuple[str, str, int, str]:
