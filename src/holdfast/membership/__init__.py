@@ -1,0 +1,155 @@
+"""Membership: who is there, by SWIM, without a server and without any input or output of its own.
+
+`Membership` is one member. It is handed datagrams and timers, and says to a `Runtime` what to send,
+what to be reminded of, and what has changed; sockets and clocks are the driver's. Packets are
+those of the Rust crate foca 1.0, byte for byte, so that nodes of both kinds form one cluster.
+
+The way of a packet::
+
+    engine.handle_data(data, runtime)       engine.py
+      Inbound.handle_data                   inbound.py     checks, in order; then effects, in order
+        codec.decode_header                 codec/         straight-line code, made for the identity
+        codec.split_members                 codec/         one regular expression skips old news
+        Standing.apply                      standing.py    about oneself, one's past, or another
+          Members.apply                     member.py      the table of states; conflicts
+        Outbound.send                       outbound.py    the answer, with what is to be told
+          Backlog.take                      updates.py     told least often first
+      runtime.send_to, notify, submit_after runtime.py     the seam
+
+The way of a probe::
+
+    t            ProbeRandomMember          firing.py      judge the last probe, Ping the next
+                 Ack ──▶ Probe.receive_ack  probe.py
+    t + rtt      SendIndirectProbe          firing.py      no answer: others ask for us (PingReq)
+    t + period   ProbeRandomMember                         still none: Suspect, and the news of it
+    + a while    ChangeSuspectToDown                       not refuted: Down
+    + a day      RemoveDown                                forgotten
+
+The way of a refutation: a member hears that it is a suspect (``Standing.apply``) and raises its
+incarnation; every packet of it carries that number, and Alive at a higher one clears the suspicion.
+"""
+
+from __future__ import annotations
+
+from holdfast.membership.codec.base import Codec
+from holdfast.membership.codec.bincode import Bincode
+from holdfast.membership.codec.postcard import Postcard
+from holdfast.membership.config import Config, Periodic
+from holdfast.membership.engine import Membership
+from holdfast.membership.identity import Identity, Node
+from holdfast.membership.local import BroadcastHandler, Connection
+from holdfast.membership.member import Member, State
+from holdfast.membership.messages import (
+    Ack,
+    Announce,
+    Broadcast,
+    Feed,
+    ForwardedAck,
+    Gossip,
+    Header,
+    IndirectAck,
+    IndirectPing,
+    Message,
+    Ping,
+    PingReq,
+    TurnUndead,
+)
+from holdfast.membership.notifications import (
+    Active,
+    Defunct,
+    Idle,
+    MemberDown,
+    MemberUp,
+    Notification,
+    Rejoin,
+    Rename,
+)
+from holdfast.membership.repairs import ALL_REPAIRS, Repair
+from holdfast.membership.runtime import AccumulatingRuntime, Runtime, TimedRuntime
+from holdfast.membership.timers import (
+    ChangeSuspectToDown,
+    PeriodicAnnounce,
+    PeriodicAnnounceDown,
+    PeriodicGossip,
+    ProbeRandomMember,
+    RemoveDown,
+    SendIndirectProbe,
+    Timer,
+)
+from holdfast.membership.updates import Key
+from holdfast.membership.widths import (
+    I8,
+    I16,
+    I32,
+    I64,
+    I128,
+    U8,
+    U16,
+    U32,
+    U64,
+    U128,
+    IpAddr,
+    SocketAddr,
+)
+
+__all__ = [
+    "ALL_REPAIRS",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "I128",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "U128",
+    "AccumulatingRuntime",
+    "Ack",
+    "Active",
+    "Announce",
+    "Bincode",
+    "Broadcast",
+    "BroadcastHandler",
+    "ChangeSuspectToDown",
+    "Codec",
+    "Config",
+    "Connection",
+    "Defunct",
+    "Feed",
+    "ForwardedAck",
+    "Gossip",
+    "Header",
+    "Identity",
+    "Idle",
+    "IndirectAck",
+    "IndirectPing",
+    "IpAddr",
+    "Key",
+    "Member",
+    "MemberDown",
+    "MemberUp",
+    "Membership",
+    "Message",
+    "Node",
+    "Notification",
+    "Periodic",
+    "PeriodicAnnounce",
+    "PeriodicAnnounceDown",
+    "PeriodicGossip",
+    "Ping",
+    "PingReq",
+    "Postcard",
+    "ProbeRandomMember",
+    "Rejoin",
+    "RemoveDown",
+    "Rename",
+    "Repair",
+    "Runtime",
+    "SendIndirectProbe",
+    "SocketAddr",
+    "State",
+    "TimedRuntime",
+    "Timer",
+    "TurnUndead",
+]

@@ -1,0 +1,58 @@
+"""What a wire format decides: how integers look. All else is the same for bincode and postcard."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Dialect", "unzigzag", "zigzag"]
+
+
+class Dialect(Protocol):
+    """The integers of one wire format. Widths are in bits: 16, 32, 64 or 128; bytes are bytes."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        ...
+
+    @property
+    def single_max(self) -> int:
+        """The greatest first byte that is a whole integer by itself."""
+        ...
+
+    def write(self, value: int, bits: int) -> bytes:
+        """The shortest form of an unsigned integer.
+
+        Raises:
+            ValueError: It is negative or wider than `bits`.
+        """
+        ...
+
+    def read_on(self, data: bytes, at: int, first: int, bits: int) -> tuple[int, int]:
+        """The rest of an integer whose first byte, above `single_max`, stands before `at`.
+
+        Raises:
+            ValueError: There is none.
+            IndexError: The data ends within it.
+        """
+        ...
+
+    def pattern(self, bits: int) -> bytes:
+        """A regular expression of exactly the shortest forms of all integers of that width."""
+        ...
+
+
+def zigzag(value: int, bits: int) -> int:
+    """A signed integer as an unsigned one: 0, -1, 1, -2 become 0, 1, 2, 3, and so on.
+
+    Raises:
+        ValueError: It is wider than `bits`.
+    """
+    if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+        raise ValueError(f"{value} does not fit into {bits} bits")
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def unzigzag(value: int) -> int:
+    """The opposite of `zigzag`."""
+    return (value >> 1) ^ -(value & 1)

@@ -1,0 +1,224 @@
+"""Where this member stands in the cluster, and what an update does to that.
+
+::
+
+                     first active member
+    DISCONNECTED ───────────────────────────▶ CONNECTED
+        ▲   ▲  ◀───────────────────────────     │
+        │   │        last active member gone     │
+        │   └───── renewed identity ◀────────────┤ declared down
+        │                                        ▼
+        └── change_identity, reuse ─────────── UNDEAD
+
+Becoming connected starts the timers, in this order: probe, announce, announce to the down, gossip.
+Leaving CONNECTED, or changing the identity, raises the token, so that they have no meaning.
+
+The effects of one update come in one order: it is queued for others, then (if the member is not
+active now) the timer that forgets it, then `Rename`, then `MemberUp` or `MemberDown`.
+
+Source: the specification of the crate's behaviour, 1.3, 5.1 and 5.5 to 5.9.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic
+
+from holdfast.errors import NotUndead, SameIdentity
+from holdfast.membership.identity import T
+from holdfast.membership.local import Connection, Local
+from holdfast.membership.member import INCARNATION_MAX, Conflict, Member, State, Summary
+from holdfast.membership.notifications import (
+    Active,
+    Defunct,
+    Idle,
+    MemberDown,
+    MemberUp,
+    Rejoin,
+    Rename,
+)
+from holdfast.membership.timers import (
+    PeriodicAnnounce,
+    PeriodicAnnounceDown,
+    PeriodicGossip,
+    ProbeRandomMember,
+    RemoveDown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from holdfast.membership.outbound import Outbound
+    from holdfast.membership.runtime import Runtime
+
+__all__ = ["Standing"]
+
+
+class Standing(Generic[T]):
+    """Applies updates, to the list of members and to oneself."""
+
+    __slots__ = ("_local", "_outbound")
+
+    def __init__(self, local: Local[T], outbound: Outbound[T]) -> None:
+        self._local = local
+        self._outbound = outbound
+
+    # -- updates ----------------------------------------------------------------------------------
+
+    def apply_many(
+        self, updates: Iterable[Member[T]], runtime: Runtime[T], *, broadcast: bool
+    ) -> None:
+        """Apply updates, one after the other, and see whether anybody active is left."""
+        for update in updates:
+            self.apply(update, runtime, broadcast=broadcast)
+        self.adjust_connection(runtime)
+
+    def apply(
+        self,
+        update: Member[T],
+        runtime: Runtime[T],
+        *,
+        broadcast: bool = True,
+        encoded: bytes | None = None,
+    ) -> None:
+        """Apply one update: it may be about oneself, about one's past, or about another member."""
+        local = self._local
+        identity = update.identity
+        if identity.addr == local.identity.addr:
+            if identity == local.identity:
+                self._hear_of_oneself(update, runtime)
+                return
+            # Somebody remembers who was here before: whatever he says, that one is no more.
+            update, encoded = Member(identity, update.incarnation, State.DOWN), None
+        self.after(
+            local.members.apply(update), update, runtime, broadcast=broadcast, encoded=encoded
+        )
+
+    def after(
+        self,
+        summary: Summary[T],
+        update: Member[T],
+        runtime: Runtime[T],
+        *,
+        broadcast: bool = True,
+        encoded: bytes | None = None,
+    ) -> None:
+        """What follows from an update that the list has taken in."""
+        if not summary.applied:
+            return
+        identity = update.identity
+        if broadcast:
+            self._outbound.tell(update, encoded)
+        if not summary.active:
+            runtime.submit_after(RemoveDown(identity), self._local.config.remove_down_after_ns)
+        if summary.conflict is Conflict.REPLACED:
+            assert summary.replaced is not None
+            runtime.notify(Rename(summary.replaced, identity))
+        if summary.turned:
+            runtime.notify(MemberUp(identity) if summary.active else MemberDown(identity))
+
+    def adjust_connection(self, runtime: Runtime[T]) -> None:
+        """Connect with the first active member, disconnect with the last."""
+        local = self._local
+        if local.connection is Connection.DISCONNECTED:
+            if local.members.num_active:
+                self._connect(runtime)
+        elif local.connection is Connection.CONNECTED and not local.members.num_active:
+            local.connection = Connection.DISCONNECTED
+            local.next_token()
+            local.probe.clear()
+            runtime.notify(Idle())
+
+    def _connect(self, runtime: Runtime[T]) -> None:
+        local, config = self._local, self._local.config
+        local.connection = Connection.CONNECTED
+        token = local.token
+        runtime.submit_after(ProbeRandomMember(token), config.probe_period_ns)
+        if config.periodic_announce is not None:
+            runtime.submit_after(PeriodicAnnounce(token), config.periodic_announce.period_ns)
+        if config.periodic_announce_to_down_members is not None:
+            runtime.submit_after(
+                PeriodicAnnounceDown(token), config.periodic_announce_to_down_members.period_ns
+            )
+        if config.periodic_gossip is not None:
+            runtime.submit_after(PeriodicGossip(token), config.periodic_gossip.period_ns)
+        runtime.notify(Active())
+
+    # -- about oneself ----------------------------------------------------------------------------
+
+    def _hear_of_oneself(self, update: Member[T], runtime: Runtime[T]) -> None:
+        if update.state is State.SUSPECT:
+            self._refute(update.incarnation, runtime)
+        elif update.state is State.DOWN:
+            self.hear_of_own_end(runtime)
+
+    def _refute(self, incarnation: int, runtime: Runtime[T]) -> None:
+        # The refutation is one's incarnation, which every packet carries: the gossip only makes
+        # sure that there are packets, also where the suspicion was an old one.
+        local = self._local
+        highest = max(incarnation, local.incarnation)
+        if highest == INCARNATION_MAX:
+            self.hear_of_own_end(runtime)  # there is no higher incarnation to refute with
+            return
+        if incarnation >= local.incarnation:
+            local.incarnation = highest + 1
+        self._outbound.gossip(local.config.num_indirect_probes, runtime)
+
+    def hear_of_own_end(self, runtime: Runtime[T]) -> None:
+        """The present identity is down: come back under a new one, or be undead."""
+        present = self._local.identity
+        renewed = present.renew()
+        if renewed is not None and renewed != present and renewed.win_addr_conflict(present):
+            self.change_identity(renewed, runtime)
+            runtime.notify(Rejoin(renewed))
+        else:
+            self._become_undead(runtime)
+
+    def _become_undead(self, runtime: Runtime[T]) -> None:
+        local = self._local
+        local.connection = Connection.UNDEAD
+        local.probe.clear()
+        local.next_token()
+        runtime.notify(Defunct())
+
+    def change_identity(self, identity: T, runtime: Runtime[T]) -> None:
+        """Go on as another, and tell that the old identity is down.
+
+        Raises:
+            SameIdentity: It is the present one; nothing was done.
+        """
+        local = self._local
+        if identity == local.identity:
+            raise SameIdentity(
+                "the new identity is the present one", on=str(identity), hint="renew() makes one"
+            )
+        old, was_undead = local.identity, local.connection is Connection.UNDEAD
+        local.identity = identity
+        local.members.settled.clear()  # what was said of others may now be said of oneself
+        self._reset()
+        if not was_undead:  # if it was, everybody knows
+            self._outbound.tell_down(old)
+        self._outbound.gossip(local.config.num_indirect_probes, runtime)
+
+    def reuse_down_identity(self) -> None:
+        """Go on with the identity that was declared down.
+
+        Raises:
+            NotUndead: It was not; nothing was done.
+        """
+        if self._local.connection is not Connection.UNDEAD:
+            raise NotUndead("the present identity is not down", on=str(self._local.identity))
+        self._reset()
+
+    def _reset(self) -> None:
+        local = self._local
+        local.connection = Connection.DISCONNECTED
+        local.incarnation = 0
+        local.next_token()
+        local.probe.clear()
+
+    def leave_cluster(self, runtime: Runtime[T]) -> None:
+        """Tell that one is down, and be undead."""
+        local = self._local
+        self._outbound.tell_down(local.identity)
+        self._outbound.gossip(local.config.num_indirect_probes, runtime)
+        self._become_undead(runtime)
