@@ -37,6 +37,11 @@ def shell(
     )
 
 
+def fails_from(world: World) -> None:
+    """A scenario that fails under every seed from 8 on."""
+    assert world.seed < 8
+
+
 def fails_at(world: World, *, seed: int = 7) -> None:
     """A scenario that fails under one seed."""
     world.trace.say("begin")
@@ -174,6 +179,9 @@ def test_several_processes_find_the_lowest_of_the_failures_they_meet() -> None:
         explore(fails_at, range(20), processes=2)
     assert caught.value.seed == 7
     assert isinstance(caught.value.error, AssertionError)
+    with pytest.raises(SeedFailed) as caught:
+        explore(fails_from, range(20), processes=2)
+    assert caught.value.seed == 8
 
 
 def test_several_processes_count_together() -> None:

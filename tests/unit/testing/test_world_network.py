@@ -87,6 +87,7 @@ def test_a_cut_is_one_way_and_a_partition_two() -> None:
     assert [len(found[name].heard) for name in "abc"] == [1, 0, 0]
     world.network.mend(cut)
     world.network.mend(cut)
+    assert sum("mended" in line for line in world.trace.lines) == 1
     world.network.partition("a")
     for source, to in [("a", "b"), ("b", "a"), ("a", "c"), ("c", "a"), ("b", "c"), ("c", "b")]:
         send(world, 1, source, to)

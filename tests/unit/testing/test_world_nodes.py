@@ -88,6 +88,27 @@ def test_a_timer_that_was_cancelled_does_not_fire() -> None:
     assert 2 * SECOND <= world.now_ns < 3 * SECOND
 
 
+def test_a_timer_that_was_overtaken_wakes_nobody_early() -> None:
+    world = World(1, jitter_ns=0)
+    node = world.node("a")
+    machine = recorder(node)
+    for second in (10, 1, 20):
+        node.submit_after(second, second * SECOND)
+    world.run()
+    assert machine.timers == [(1 * SECOND, 1), (10 * SECOND, 10), (20 * SECOND, 20)]
+
+
+def test_a_drift_that_changes_moves_the_timers_that_are_waiting() -> None:
+    for ppm, when_ns in [(250_000, 80 * SECOND), (-200_000, 125 * SECOND)]:
+        world = World(1, jitter_ns=0)
+        node = world.node("a")
+        machine = recorder(node)
+        node.submit_after("due", 100 * SECOND)
+        node.drift(ppm)
+        world.run()
+        assert machine.timers == [(when_ns, "due")]
+
+
 def test_a_machine_may_submit_what_falls_due_before_all_others() -> None:
     world = World(1)
     node = world.node("a")
@@ -293,6 +314,38 @@ def test_a_crashed_node_takes_no_letters_and_starts_nothing() -> None:
     assert (world.network.missed, node.crashed) == (1, True)
     world.run(2 * SECOND)
     assert not node.crashed
+
+
+def test_a_step_that_was_to_come_is_gone_with_the_crash() -> None:
+    world = World(1)
+    node = world.node("a")
+    taken: list[str] = []
+    node.soon(taken.append, "before")
+    node.crash()
+    node.restart()
+    node.soon(taken.append, "after")
+    world.run()
+    assert taken == ["after"]
+
+
+def test_the_clocks_of_a_machine_that_died_asleep_go_on() -> None:
+    world = World(1)
+    node = world.node("a")
+    node.sleep()
+    node.crash()
+    before = node.clock.monotonic_ns()
+    world.run(SECOND)
+    assert node.clock.monotonic_ns() - before == SECOND
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_healing_lets_every_node_go_on_and_restarts_on_demand(restart: bool) -> None:
+    world = World(1)
+    for verb in ("pause", "sleep", "crash"):
+        getattr(world.node(verb), verb)()
+    world.heal(restart=restart)
+    running = [name for name, node in world.nodes.items() if node.running]
+    assert running == (["pause", "sleep", "crash"] if restart else ["pause", "sleep"])
 
 
 def test_a_restart_that_was_planned_does_not_undo_a_later_crash() -> None:

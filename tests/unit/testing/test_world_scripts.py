@@ -245,9 +245,35 @@ def test_a_script_may_crash_its_own_node(how: str) -> None:
         yield "crash"
         after.append("went on")
 
-    process = node.spawn(script(), lambda _: node.crash())
+    def interpret(effect: str) -> Sleep:
+        if how == "in its code":
+            after.append("was heard when it was dead")
+        node.crash()
+        return Sleep(SECOND)
+
+    process = node.spawn(script(), interpret)
     world.run()
     assert (after, node.crashed, process.alive) == ([], True, False)
+
+
+def test_a_script_that_was_killed_stays_dead() -> None:
+    world = World(1)
+    answer: Later[str] = Later()
+
+    def script() -> Generator[Any, Any, None]:
+        yield answer
+
+    node = world.node("a")
+    process = node.spawn(script(), name="s")
+    world.run(SECOND)
+    process.kill()
+    process.kill()
+    answer.resolve("late")
+    world.run()
+    assert not process.alive
+    assert isinstance(process.done.error, Killed)
+    assert sum("killed" in line for line in world.trace.lines) == 1
+    assert not any("ended" in line for line in world.trace.lines)
 
 
 def test_a_pause_holds_the_answer_back() -> None:

@@ -97,8 +97,8 @@ def test_a_slow_call_can_outlast_its_callers_patience() -> None:
 
 
 def test_while_it_is_down_it_refuses_and_what_it_was_about_to_answer_is_lost() -> None:
-    world, service, bell, first = call(replace(QUICK, latency_ns=(SECOND, SECOND)))
-    service.faults = replace(service.faults, patience_ns=20 * SECOND)
+    slow = replace(QUICK, latency_ns=(SECOND, SECOND), patience_ns=20 * SECOND)
+    world, service, bell, first = call(slow)
     forgotten: list[int] = []
     service.on_restart = lambda: forgotten.append(world.now_ns)
     node = world.node("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -197,6 +198,18 @@ def test_time_that_stands_still_is_noticed() -> None:
     again(None)
     with pytest.raises(Livelock):
         world.run(SECOND)
+
+
+def test_what_is_to_happen_at_one_instant_happens_in_the_order_of_the_seed() -> None:
+    orders = set()
+    for seed in range(50):
+        world = World(seed)
+        order: list[int] = []
+        for number in range(3):
+            world.at(SECOND, functools.partial(order.append, number))
+        world.run()
+        orders.add(tuple(order))
+    assert len(orders) == 6
 
 
 def test_every_goes_on_until_the_world_is_healed() -> None:

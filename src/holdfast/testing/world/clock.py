@@ -132,14 +132,10 @@ class NodeClock:
     def instant_of(self, local_ns: int, face: Face) -> int:
         """The first instant of virtual time at which that face shows `local_ns`, from here on.
 
-        It may be past. Of a sleeping machine's monotonic face it is where it would be, were the
-        machine awake from now on.
+        It may be past. The machine is awake.
         """
         if face == "monotonic":
-            if self._fell_asleep_ns is not None:
-                local_ns += self.boottime_ns() - self._fell_asleep_ns
-            else:
-                local_ns += self._slept_ns
+            local_ns += self._slept_ns
         if self.ahead_ns is not None:
             return local_ns - self.ahead_ns
         left_ns = local_ns - self._boot_ns

@@ -426,7 +426,6 @@ class Node:
         due = self.timers.pop_due(self._armed_ns)  # which has come, or it would not be armed
         if due is not None:
             timer = due[1]
-            self._armed_ns = _CLOSED  # armed once, at the end, whatever the machine submits
             if type(timer) is _Call:
                 timer.action(timer.argument)
             else:
@@ -434,8 +433,7 @@ class Node:
                 self._add(f"{self._scheduler.now_ns} {self.name} timer {what}")
                 if self.machine is not None:
                     self.machine.on_timer(timer)
-        if arming == self._arming:  # else the machine has stopped or restarted its own node
-            self._arm()
+        self._arm()
 
     def __repr__(self) -> str:
         how = "crashed" if self.crashed else " and ".join(self._stops) or "running"
