@@ -185,11 +185,19 @@ class Held(Closing):
                 os.eventfd_write(self._fd, 1)
             self._leases.roster.changed.notify_all()
         log.warning("lost %s: %s", self.name, self.keeper.ending)
-        if self._on_lost is not None:
-            # In a thread of its own: it may do anything, and the watchdog has others to watch.
-            threading.Thread(
-                target=self._on_lost, args=(self,), name="holdfast-lease-lost", daemon=True
-            ).start()
+        if self._on_lost is None:
+            return
+        # In a thread of its own: it may do anything, and the watchdog has others to watch.
+        called = threading.Thread(
+            target=self._on_lost, args=(self,), name="holdfast-lease-lost", daemon=True
+        )
+        try:
+            called.start()
+        except RuntimeError:  # there are too many threads: better here than not at all
+            try:
+                self._on_lost(self)
+            except Exception:
+                log.exception("on_lost of %s", self.name)
 
     # -- using it ---------------------------------------------------------------------------------
 

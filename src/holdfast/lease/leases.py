@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import threading
 import time
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from holdfast.lease.stores import Store
 
 __all__ = ["Change", "Leases", "Listed", "Listing", "Token", "open"]
+
+log = logging.getLogger("holdfast.lease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +301,8 @@ class Leases(Closing):
             record = self.store.look(name)
             if record is not None and record.holder == holder:
                 self.store.release(record)
-        except HoldfastError:
-            pass  # it lapses by itself
+        except Exception as failure:  # noqa: BLE001 - it lapses by itself; the interruption goes on
+            log.warning("giving back %s: %s", name, failure)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -339,8 +342,11 @@ class Leases(Closing):
             # Where a clock runs by itself there is no renewer that removes what has run out.
             self.driver.run(scripts.expire_overdue())
             left = 1.0 if give_up is None else min(1.0, give_up - time.monotonic())
-            if self.store.wait_changed(max(0.0, left)) or self.store.records() != seen:
-                after = dict(self.store.records())
+            # Others who use this store may have read what we have not shown yet.
+            if self.store.records() == seen:
+                self.store.wait_changed(max(0.0, left))
+            after = dict(self.store.records())
+            if after != seen:
                 yield from changes(seen, after)
                 seen = after
                 give_up = None if limit is None else time.monotonic() + limit
