@@ -180,7 +180,9 @@ class Handles:
     ) -> None:
         self.slots: dict[str, Slot] = {}
         # Not more than a part of what the process may open: it has other uses for descriptors.
-        self.capacity = max(8, min(HANDLES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        unlimited = soft == resource.RLIM_INFINITY
+        self.capacity = HANDLES_MAX if unlimited else max(8, min(HANDLES_MAX, soft // 4))
         self._states = states
         self._snapshot = snapshot
         self._namespace = namespace

@@ -156,10 +156,10 @@ def unpack(kind: type[_T], data: Buffer) -> _T | None:
 
 
 def record_of(owned: Owned, term: Term | None, era: str) -> Record | None:
-    """The picture that the two records give in the era of this boot; None for a vacancy.
+    """The picture that a record gives, with the newest term of that very holding if it has one.
 
-    A holder of an earlier boot is certainly gone, for there is one host: what is left of the term
-    is the nanosecond that a term must have, from boot on.
+    None for a vacancy. A holder of an earlier boot is certainly gone, for there is one host: of its
+    term a nanosecond is left, from boot on, since a term must have some length.
 
     Raises:
         LeaseError: The record contradicts itself.
@@ -168,7 +168,7 @@ def record_of(owned: Owned, term: Term | None, era: str) -> Record | None:
         pins = frozenset(check_word(by, "entity that pins") for by in owned.pins)
         if not owned.holder:
             return None
-        last = term if term is not None and term.epoch == owned.epoch else owned
+        last = owned if term is None else term
         now = last.era == era
         return Record(
             name=owned.name,

@@ -24,7 +24,7 @@ from holdfast.errors import (
 from holdfast.lease import rules
 from holdfast.lease.stores import local, local_handles, local_ledger
 from holdfast.lease.stores.local import LocalStore
-from holdfast.lease.stores.local_layout import LEDGER
+from holdfast.lease.stores.local_layout import LEDGER, Ledger, pack
 from holdfast.process import boot_id
 from tests.fixtures_state import RunScript
 from tests.unit.lease.local.shared import (
@@ -188,27 +188,36 @@ def test_epochs_are_unique_among_threads(make: MakeStore) -> None:
     assert len(set(epochs)) == len(epochs) == 1200
 
 
-@pytest.mark.parametrize("fate", ["lost", "lost with the tombstone", "overwritten"])
-def test_epochs_go_on_when_the_ledger_was_destroyed(make: MakeStore, place: Any, fate: str) -> None:
-    make().claim("m", "a", LONG_NS)
-    before = make()
-    last = before.claim("n", "a", 1)
-    before.release(last)
-    with before:
-        pass  # nobody else is subscribed: it can be deleted
-    for store in (before, make()):
-        store.close()
+@pytest.mark.parametrize("fate", ["lost", "overwritten"])
+def test_epochs_go_on_when_the_ledger_was_destroyed(
+    directory: Path, place: state.Namespace, make: MakeStore, store: LocalStore, fate: str
+) -> None:
+    with make(namespace="elsewhere") as before:
+        record = before.claim("n", "a", 1)
+        before.release(record)
+    store.close()
     if fate == "overwritten":
-        with place.subscribe(LEDGER, "rw").transaction() as txn:
-            txn.write(0, b"something else")
+        place.subscribe(LEDGER, "rw").transact(lambda txn: txn.write(0, b"something else"))
     else:
-        for name in [LEDGER, *([own_name("n")] if "tombstone" in fate else [])]:
-            (Path(place.path) / f"{name}.state").unlink()
+        place.subscribe(LEDGER, "rw").delete()
+    assert make().claim("never seen before", "a", 1).epoch > record.epoch
+
+
+def test_an_epoch_is_greater_than_the_last_of_its_name_whatever_the_ledger_says(
+    place: state.Namespace, make: MakeStore
+) -> None:
+    with make() as before:
+        last = [before.claim(name, "a", 1) for name in "ab"]
+        for _ in range(2 * local_ledger.BLOCK):
+            before.release(last[1])
+            last[1] = before.claim("b", "a", 1)
+        for record in last:
+            before.release(record)
+    old = pack(Ledger(1, boot_id(), local_ledger.time_offset_ns()))
+    place.subscribe(LEDGER, "rw").transact(lambda txn: txn.write(0, old))
     after = make()
-    record = after.claim("n", "a", 1)
-    if "tombstone" not in fate:
-        assert record.epoch > last.epoch
-    assert after.claim("other", "a", 1).epoch > record.epoch
+    for record in last:
+        assert after.claim(record.name, "a", 1).epoch > record.epoch
 
 
 def test_a_ledger_that_is_deleted_under_a_store_is_made_anew(
