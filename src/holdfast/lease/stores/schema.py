@@ -39,6 +39,7 @@ promised, and whoever drops the tables, or restores an old copy, lets epochs beg
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -47,6 +48,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
 __all__ = ["CLOCK", "EPOCH", "METADATA", "OWNERSHIP", "PIN", "TERM"]
@@ -75,8 +77,12 @@ TERM = Table(
     Column("duration_ns", BigInteger, nullable=False),
     Column("writer", WORDS, nullable=False),
     Column("era", WORDS, nullable=False),
-    # Room on each page for what renewals leave behind, so that they need not touch the index.
-    postgresql_with={"fillfactor": 50},
+)
+# Room on each page for what renewals leave behind, so that they need not touch the index.
+event.listen(
+    TERM,
+    "after_create",
+    DDL("ALTER TABLE holdfast_term SET (fillfactor = 50)").execute_if(dialect="postgresql"),
 )
 PIN = Table(
     "holdfast_pin",
