@@ -56,17 +56,18 @@ def test_claim_extends_and_denies(terminal: Terminal) -> None:
     assert facts.startswith("name\ty\nholder\tme\nepoch\t")
 
 
-def test_claim_waits_if_told_to(terminal: Terminal) -> None:
-    terminal.run("claim", "x", "--holder", "me", "--duration", "1")
-    done = terminal.run("claim", "x", "--holder", "you", "--duration", "60", "-w", "30")
-    assert done.returncode == 0
-    assert "waiting for x: held by 'me'" in done.stderr
-    assert terminal.told("show", "x")["holder"] == "you"
+def test_claim_waits_if_told_to(local: Terminal) -> None:
+    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    waiting = local.start("claim", "x", "--holder", "you", "--duration", "60", "-w", "60")
+    assert "waiting for x: held by 'me'" in line(waiting, "stderr")
+    local.run("release", "x", "--holder", "me")
+    assert ended(waiting) == (0, "")
+    assert local.told("show", "x")["holder"] == "you"
 
 
-def test_release_wants_to_know_whose(terminal: Terminal) -> None:
-    epoch = terminal.told("claim", "x", "--holder", "me", "--duration", "60")["epoch"]
-    unsaid = terminal.run("release", "x")
+def test_release_wants_to_know_whose(local: Terminal) -> None:
+    epoch = local.told("claim", "x", "--holder", "me", "--duration", "60")["epoch"]
+    unsaid = local.run("release", "x")
     assert unsaid.returncode == 2
     assert "--force" in unsaid.stderr
     for options in (
@@ -74,28 +75,28 @@ def test_release_wants_to_know_whose(terminal: Terminal) -> None:
         ["--epoch", str(epoch + 1)],
         ["--force", "--epoch", "1000000"],
     ):
-        wrong = terminal.run("release", "x", *options)
+        wrong = local.run("release", "x", *options)
         assert wrong.returncode == 75
         assert "'me'" in wrong.stderr
-    assert terminal.held() == ["x"]
-    assert terminal.run("release", "x", "--holder", "me", "--epoch", str(epoch)).returncode == 0
-    assert terminal.held() == []
-    gone = terminal.run("release", "x", "--holder", "me", "--json")
+    assert local.held() == ["x"]
+    assert local.run("release", "x", "--holder", "me", "--epoch", str(epoch)).returncode == 0
+    assert local.held() == []
+    gone = local.run("release", "x", "--holder", "me", "--json")
     assert gone.returncode == 1
     assert json.loads(gone.stderr)["error"]["code"] == "not_found"
-    terminal.run("claim", "x", "--holder", "me", "--duration", "60")
-    assert terminal.told("release", "x", "--force")["released"]["holder"] == "me"
+    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    assert local.told("release", "x", "--force")["released"]["holder"] == "me"
 
 
 # -- looking --------------------------------------------------------------------------------------
 
 
-def test_ls_and_show_tell_who_why_and_until_when(terminal: Terminal) -> None:
-    child = terminal.start("run", "b", "--why", "a test", "--", "sh", "-c", "echo on; read x")
+def test_ls_and_show_tell_who_why_and_until_when(local: Terminal) -> None:
+    child = local.start("run", "b", "--why", "a test", "--", "sh", "-c", "echo on; read x")
     assert line(child) == "on"
-    terminal.run("claim", "a", "--holder", "me", "--duration", "60")
-    terminal.run("pin", "c", "--by", "maintenance")
-    rows = [row.split("\t") for row in terminal.run("ls").stdout.splitlines()]
+    local.run("claim", "a", "--holder", "me", "--duration", "60")
+    local.run("pin", "c", "--by", "maintenance")
+    rows = [row.split("\t") for row in local.run("ls").stdout.splitlines()]
     assert [row[0] for row in rows] == ["a", "b", "c"]
     a, b, c = rows
     assert a[1] == "me"
@@ -104,7 +105,7 @@ def test_ls_and_show_tell_who_why_and_until_when(terminal: Terminal) -> None:
     assert b[5] == "a test"
     assert 0 < float(b[3]) <= 31
     assert c[1:] == ["-", "-", "-", "-", "-", "maintenance"]
-    told = terminal.told("ls")
+    told = local.told("ls")
     assert [(one["name"], one["state"]) for one in told] == [
         ("a", "held"),
         ("b", "held"),
@@ -112,15 +113,15 @@ def test_ls_and_show_tell_who_why_and_until_when(terminal: Terminal) -> None:
     ]
     assert told[1]["owner"]["pid"] == child.pid
     assert [one.get("owner_alive") for one in told] == ["no", "yes", None]
-    shown = terminal.told("show", "b")
+    shown = local.told("show", "b")
     assert shown["owner"]["why"] == "a test"
-    assert shown["store"] == terminal.environment["HOLDFAST_STORE"]
+    assert shown["store"] == local.environment["HOLDFAST_STORE"]
     assert int(shown["clock_ns"]) >= 0
-    facts = dict(row.split("\t") for row in terminal.run("show", "b").stdout.splitlines())
+    facts = dict(row.split("\t") for row in local.run("show", "b").stdout.splitlines())
     assert facts["owner_alive"] == "yes"
     assert facts["state"] == "held"
-    assert terminal.told("show", "nobody")["state"] == "vacant"
-    assert terminal.told("show", "c")["pins"] == ["maintenance"]
+    assert local.told("show", "nobody")["state"] == "vacant"
+    assert local.told("show", "c")["pins"] == ["maintenance"]
     child.communicate("\n", timeout=PATIENCE_S)
 
 
@@ -148,27 +149,29 @@ def test_a_password_is_not_shown() -> None:
     assert masked("local:?dir=/a") == "local:?dir=/a"
 
 
-def test_wait_ends_with_the_vacancy(terminal: Terminal) -> None:
-    assert terminal.run("wait", "x").returncode == 0
-    terminal.run("claim", "x", "--holder", "me", "--duration", "2")
-    late = terminal.run("wait", "x", "--timeout", "0.3")
+def test_wait_ends_with_the_vacancy(local: Terminal) -> None:
+    assert local.run("wait", "x").returncode == 0
+    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    late = local.run("wait", "x", "--timeout", "0.3")
     assert late.returncode == 75
     assert "waiting for x: held by 'me'" in late.stderr
-    done = terminal.run("wait", "x", "--timeout", "30", "--json")
-    assert done.returncode == 0
-    assert json.loads(done.stdout) == {"name": "x", "state": "vacant"}
-    assert json.loads(done.stderr)["waiting_for"]["holder"] == "me"
+    waiting = local.start("wait", "x", "--timeout", "60", "--json")
+    assert json.loads(line(waiting, "stderr"))["waiting_for"]["holder"] == "me"
+    local.run("release", "x", "--holder", "me")
+    out, _ = waiting.communicate(timeout=PATIENCE_S)
+    assert waiting.returncode == 0
+    assert json.loads(out) == {"name": "x", "state": "vacant"}
 
 
-def test_a_pin_outlasts_the_end_of_a_lease(terminal: Terminal) -> None:
-    assert terminal.told("pin", "x", "--by", "me") == {"name": "x", "pinned_by": "me"}
-    terminal.run("claim", "x", "--holder", "me", "--duration", "0.2")
+def test_a_pin_outlasts_the_end_of_a_lease(local: Terminal) -> None:
+    assert local.told("pin", "x", "--by", "me") == {"name": "x", "pinned_by": "me"}
+    local.run("claim", "x", "--holder", "me", "--duration", "0.2")
     time.sleep(2.5)
-    denied = terminal.run("claim", "x", "--holder", "you", "--duration", "1")
+    denied = local.run("claim", "x", "--holder", "you", "--duration", "1")
     assert denied.returncode == 75
     assert "pinned by me" in denied.stderr
-    assert terminal.run("unpin", "x", "--by", "me").returncode == 0
-    assert terminal.run("wait", "x", "--timeout", "30").returncode == 0
+    assert local.run("unpin", "x", "--by", "me").returncode == 0
+    assert local.run("wait", "x", "--timeout", "30").returncode == 0
 
 
 def test_watch_tells_what_becomes_of_leases(terminal: Terminal) -> None:
@@ -193,19 +196,20 @@ def test_watch_tells_what_becomes_of_leases(terminal: Terminal) -> None:
 
 
 def test_watch_by_name_and_count(local: Terminal) -> None:
-    child = local.start("watch", "b", "--count", "2", "--timeout", "60", "--renewals")
-    time.sleep(0.5)
+    local.run("claim", "c", "--holder", "me", "--duration", "60")
+    child = local.start("watch", "b", "c", "--count", "3", "--timeout", "60", "--renewals")
+    assert line(child).split("\t")[1:3] == ["c", "held"]
     for name in ("a", "b", "b"):
         local.run("claim", name, "--holder", "me", "--duration", "60")
     out, _ = child.communicate(timeout=PATIENCE_S)
     rows = [row.split("\t")[1:4] for row in out.splitlines()]
     assert rows == [["b", "claimed", "me"], ["b", "renewed", "me"]]
     assert child.returncode == 0
-    assert local.run("watch", "c", "--count", "1", "--timeout", "0.2").returncode == 75
+    assert local.run("watch", "d", "--count", "1", "--timeout", "0.2").returncode == 75
 
 
 def test_watch_sees_a_lease_run_out_though_nobody_wants_it(terminal: Terminal) -> None:
-    terminal.run("claim", "a", "--holder", "me", "--duration", "1.5")
+    terminal.run("claim", "a", "--holder", "me", "--duration", "5")
     child = terminal.start("watch", "--count", "2", "--timeout", "40")
     assert line(child).split("\t")[2] == "held"
     assert line(child).split("\t")[2] == "vacant"

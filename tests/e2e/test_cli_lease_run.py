@@ -76,29 +76,30 @@ def test_a_signal_is_128_and_its_number(local: Terminal) -> None:
     assert local.held() == []
 
 
-def test_the_command_finds_the_lease_in_its_environment(terminal: Terminal) -> None:
+def test_the_command_finds_the_lease_in_its_environment(local: Terminal) -> None:
     source = (
         "import json, os, time; print(json.dumps({k: v for k, v in os.environ.items()"
         " if k.startswith('HOLDFAST')} | {'now': time.clock_gettime_ns(time.CLOCK_BOOTTIME)}))"
     )
     command = ["--holder", "me", "--duration", "60", "--", sys.executable, "-c", source]
-    seen = json.loads(terminal.run("run", "db/migrate", *command).stdout)
+    seen = json.loads(local.run("run", "db/migrate", *command).stdout)
     assert seen["HOLDFAST_LEASE"] == "db/migrate"
     assert seen["HOLDFAST_LEASE_HOLDER"] == "me"
     assert int(seen["HOLDFAST_FENCING_TOKEN"]) >= 1
     assert 0 < int(seen["HOLDFAST_LEASE_DEADLINE_NS"]) - seen["now"] <= 60_000_000_000
-    assert seen["HOLDFAST_STORE"] == terminal.environment["HOLDFAST_STORE"]
-    again = json.loads(terminal.run("run", "db/migrate", *command).stdout)
+    assert seen["HOLDFAST_STORE"] == local.environment["HOLDFAST_STORE"]
+    again = json.loads(local.run("run", "db/migrate", *command).stdout)
     assert int(again["HOLDFAST_FENCING_TOKEN"]) > int(seen["HOLDFAST_FENCING_TOKEN"])
 
 
 def test_the_lease_is_renewed_as_long_as_the_command_runs(terminal: Terminal) -> None:
-    child = terminal.start("run", "x", "--duration", "2", "--", "sh", "-c", "echo on; sleep 5")
+    child = terminal.start("run", "x", "--duration", "5", "--", "sh", "-c", "echo on; read y")
     assert line(child) == "on"
-    time.sleep(3.5)
+    time.sleep(6)
     refused = terminal.run("run", "-n", "x", "--", "echo", "never")
     assert (refused.returncode, refused.stdout) == (75, "")
-    assert ended(child)[0] == 0
+    child.communicate("\n", timeout=PATIENCE_S)
+    assert child.returncode == 0
 
 
 def test_what_cannot_be_started_claims_nothing(local: Terminal) -> None:
@@ -195,14 +196,14 @@ def test_who_waits_is_told_for_whom_and_when_that_changes(local: Terminal) -> No
 
 
 @pytest.mark.parametrize("options", [["-n"], ["-w", "0.3"], ["--wait", "300ms"]])
-def test_who_does_not_get_it_says_whose_it_is(terminal: Terminal, options: list[str]) -> None:
-    terminal.run("claim", "x", "--holder", "me", "--duration", "60")
-    result = str(terminal.directory / "result.json")
-    done = terminal.run("run", "x", *options, "--result", result, "--", "echo", "never")
+def test_who_does_not_get_it_says_whose_it_is(local: Terminal, options: list[str]) -> None:
+    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    result = str(local.directory / "result.json")
+    done = local.run("run", "x", *options, "--result", result, "--", "echo", "never")
     assert (done.returncode, done.stdout) == (75, "")
     assert "held by 'me'" in done.stderr
-    assert (terminal.result()["outcome"], terminal.result()["exit_code"]) == ("busy", 75)
-    done = terminal.run("run", "x", *options, "-E", "1", "--", "echo", "never")
+    assert (local.result()["outcome"], local.result()["exit_code"]) == ("busy", 75)
+    done = local.run("run", "x", *options, "-E", "1", "--", "echo", "never")
     assert (done.returncode, done.stdout) == (1, "")
 
 
@@ -223,19 +224,19 @@ def test_killed_the_first_takes_its_command_along_and_the_second_follows(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_ends_the_wait_and_leaves_nothing_behind(
-    terminal: Terminal, number: int, code: int
+    local: Terminal, number: int, code: int
 ) -> None:
-    terminal.run("claim", "x", "--holder", "me", "--duration", "60")
-    result = str(terminal.directory / "result.json")
-    waiting = terminal.start("run", "x", "--result", result, "--", "echo", "never")
+    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    result = str(local.directory / "result.json")
+    waiting = local.start("run", "x", "--result", result, "--", "echo", "never")
     assert "waiting for x" in line(waiting, "stderr")
     waiting.send_signal(number)
     out, told = waiting.communicate(timeout=PATIENCE_S)
     assert (waiting.returncode, out, told) == (code, "", "")
-    assert (terminal.result()["outcome"], terminal.result()["signal"]) == ("interrupted", number)
-    assert terminal.result()["waited_s"] > 0
-    terminal.run("release", "x", "--holder", "me")
-    assert terminal.held() == []
+    assert (local.result()["outcome"], local.result()["signal"]) == ("interrupted", number)
+    assert local.result()["waited_s"] > 0
+    local.run("release", "x", "--holder", "me")
+    assert local.held() == []
 
 
 def test_a_signal_at_any_instant_of_the_beginning_leaves_nothing_behind(local: Terminal) -> None:

@@ -25,7 +25,7 @@ from holdfast.cli.lease_terms import (
 )
 from holdfast.cli.output import to_json
 from holdfast.cli.report import report
-from holdfast.errors import ClaimDenied, HoldfastError, NotFound, NotPermitted
+from holdfast.errors import ClaimDenied, HoldfastError, NotFound, NotPermitted, OutcomeUnknown
 from holdfast.supervise import Ending, Outcome, Signals, find_command, supervise
 
 if TYPE_CHECKING:
@@ -274,8 +274,8 @@ def _held(order: Order, account: Account, signals: Signals, leases: Leases) -> H
     began = time.monotonic()
     try:
         held = patiently(attempt, order.wait, signals, waiting)
-    except BaseException:
-        if order.holder is None:
+    except (Interrupted, OutcomeUnknown):
+        if order.holder is None:  # an attempt whose answer was lost may have claimed it
             leases.disown(order.name, holder)
         raise
     finally:
