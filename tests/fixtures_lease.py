@@ -193,14 +193,17 @@ class Bench:
         leases: What is under test.
     """
 
-    def __init__(self, clock: Hands | None = None) -> None:
+    def __init__(
+        self, clock: Hands | None = None, *, kind: type[MemoryStore] = MemoryStore
+    ) -> None:
         self.database = MemoryDatabase()
+        self.kind = kind
         self.opened: list[Faulty] = []
         self.clock = clock
         self.leases = Leases(self._open, clock=clock)
 
     def _open(self) -> Any:
-        self.opened.append(Faulty(MemoryStore(self.database)))
+        self.opened.append(Faulty(self.kind(self.database)))
         return self.opened[-1]
 
     @property
