@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import Closed, Deleted
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["POLL_S", "Waiting"]
 
 POLL_S = 0.05
+
+# To close an inotify descriptor takes the kernel some 10 ms (it waits for all processors), so the
+# handles of the last wait are kept for the next one, which mostly is for the same lease.
+_IDLE_MAX = 1
 
 
 class Waiting:
@@ -41,6 +45,7 @@ class Waiting:
         self._leave = leave
         self._lock = threading.Lock()
         self._wakers: set[int] = set()
+        self._idle: list[tuple[str, tuple[Any, Any]]] = []  # by hash, oldest first
         self._closed = False
 
     def for_one(self, hash_: str, changed: Callable[[], bool], deadline: float | None) -> bool:
@@ -56,13 +61,11 @@ class Waiting:
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            # Deleted: by somebody's hand, and what takes its place is to be watched.
-            with self._poll() as poll, ExitStack() as stack, suppress(Deleted):
-                watched = self._watched(hash_, stack)
-                for state in watched:
+            with self._poll() as poll, suppress(Deleted), self._pair(hash_) as pair:
+                for state in pair:
                     poll.register(state.fileno(), select.POLLIN)
                 while True:
-                    for state in watched:
+                    for state in pair:
                         state.read()  # so much is seen; whatever comes after makes it readable
                     if changed():
                         return True
@@ -124,12 +127,51 @@ class Waiting:
             if last:
                 self._leave()
 
-    def _watched(self, hash_: str, stack: ExitStack) -> list[Any]:
-        kinds = ((layout.OWN, layout.OWN_SIZE), (layout.TERM, layout.TERM_SIZE))
-        return [
-            stack.enter_context(self._handles.subscribe(kind + hash_, size, "r"))
-            for kind, size in kinds
-        ]
+    @contextmanager
+    def _pair(self, hash_: str) -> Iterator[tuple[Any, Any]]:
+        """Handles on both states of a lease, kept afterwards for the next time."""
+        pair = self._kept(hash_) or self._opened(hash_)
+        try:
+            yield pair
+        except Deleted:  # by somebody's hand; next time what has taken its place is watched
+            _close(pair)
+            raise
+        except BaseException:
+            self._keep(hash_, pair)
+            raise
+        else:
+            self._keep(hash_, pair)
+
+    def _kept(self, hash_: str) -> tuple[Any, Any] | None:
+        surplus = []
+        with self._lock:
+            found = next((idle for idle in self._idle if idle[0] == hash_), None)
+            if found is not None:
+                self._idle.remove(found)
+            while len(self._idle) > _IDLE_MAX:
+                surplus.append(self._idle.pop(0))
+        for _, pair in surplus:
+            _close(pair)
+        return None if found is None else found[1]
+
+    def _keep(self, hash_: str, pair: tuple[Any, Any]) -> None:
+        # Never closed here: that takes the kernel longer than all the rest, and who has waited for
+        # a lease wants to have it now.
+        with self._lock:
+            self._idle.append((hash_, pair))
+
+    def _opened(self, hash_: str) -> tuple[Any, Any]:
+        own = self._handles.subscribe(layout.OWN + hash_, layout.OWN_SIZE, "r")
+        try:
+            return own, self._handles.subscribe(layout.TERM + hash_, layout.TERM_SIZE, "r")
+        except BaseException:
+            own.close()
+            raise
+
+
+def _close(pair: tuple[Any, Any]) -> None:
+    for state in pair:
+        state.close()
 
 
 def _milliseconds(deadline: float | None) -> int | None:

@@ -95,7 +95,7 @@ def test_facts_about_the_owner_give_way_to_what_must_be_there(
     record = store.claim("n" * 500, "h" * 500, 1, owner=facts)
     assert record.owner == facts | {"argv": []}
     assert other.look(record.name) == record
-    record = store.claim("m", "h" * 500, 1, owner={"why": "y" * 4000})
+    record = store.claim("m", "h" * 500, 1, owner={"why": "y" * 2900})
     assert record.owner is None
     assert other.look("m") == record
     other.pin("m", "p" * 800)  # so much was left
@@ -228,6 +228,21 @@ def test_what_is_used_keeps_its_handle(make: MakeStore, monkeypatch: pytest.Monk
         slots.add(store._handles.slots["often"])
     assert len(slots) == 2  # once it went, when all others had been used too
     assert len(store._handles.slots) == 8
+
+
+def test_a_look_at_all_leases_takes_no_handle_away(
+    make: MakeStore, other: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_handles, "HANDLES_MAX", 16)
+    store = make()
+    store.claim("mine", "a", LONG_NS)
+    slot = store._handles.slots["mine"]
+    for i in range(50):
+        other.claim(f"n{i}", "a", LONG_NS)
+    before = open_files()
+    assert len(store.refresh()) == 51
+    assert store._handles.slots["mine"] is slot
+    assert open_files() <= before + 8
 
 
 def test_threads_whose_handles_are_taken_away_go_on(

@@ -13,6 +13,7 @@ from holdfast.errors import (
     Closed,
 )
 from holdfast.lease import Record
+from holdfast.lease.stores import local_handles
 from holdfast.lease.stores.local import LocalStore
 from tests.unit.lease.local.shared import (
     LONG_NS,
@@ -101,3 +102,30 @@ def test_a_wait_leaves_no_descriptors(store: LocalStore) -> None:
         assert store.wait_changed(0.01, name="n") is False
         assert store.wait_changed(0.01) is False
     assert open_files() == before
+
+
+def test_waits_for_many_leases_keep_the_descriptors_of_a_few(store: LocalStore) -> None:
+    assert store.wait_changed(0.01, name="n") is False
+    one = open_files()
+    for i in range(10):
+        assert store.wait_changed(0.01, name=f"n{i}") is False
+    assert open_files() <= one + 30  # two for each lease, and eight for one more that is watched
+    assert len(store._waiting._idle) == 2
+
+
+def test_a_second_wait_for_the_same_lease_opens_nothing(
+    store: LocalStore, other: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And closes nothing: the kernel takes its time for that."""
+    record = other.claim("n", "a", LONG_NS)
+    store.wait_changed(0.01, name="n")
+    store.wait_changed(0.01, name="n")
+
+    def opened(*_: object) -> None:
+        raise AssertionError("handles were opened")
+
+    monkeypatch.setattr(local_handles.Handles, "subscribe", opened)
+    timer = soon(lambda: other.release(record))
+    assert store.wait_changed(30, name="n")
+    timer.join()
+    assert "n" not in store.records()
