@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from holdfast.errors import InvalidArgument, StaleRecord
 from holdfast.lease import Record
+from holdfast.lease.global_clock import STEP_NS_MAX
 from holdfast.lease.stores.sql import SqlStore
 from tests.fixtures_postgres import Postgres
 from tests.unit.lease.gating import beside
@@ -113,6 +114,15 @@ def test_each_has_a_verdict_of_its_own(store: SqlStore) -> None:
         assert store.records() == expected
 
 
+def test_what_is_refused_keeps_nothing_alive(store: SqlStore) -> None:
+    """Alone, without a good one of the same epoch."""
+    good = store.claim("n", "a", 100)
+    for forged in (replace(good, holder="b"), replace(good, name="m")):
+        (result,) = store.extend_many([(forged, LONG_NS)])
+        assert isinstance(result, StaleRecord)
+        assert store.refresh() == {"n": good}
+
+
 def test_pins_and_facts_are_kept(store: SqlStore) -> None:
     record = store.claim("n", "a", 10, owner={"pid": 7})
     store.pin("n", "ops")
@@ -169,6 +179,30 @@ def test_another_extension_at_the_same_time_is_not_shortened(postgres: Postgres)
         assert (first.duration_ns, first.writer) == (9000, "slow")
         assert second.duration_ns == 200
         assert store.records() == store.refresh()
+
+
+@pytest.mark.parametrize(("now_s", "promised_s", "end_s"), [(0, 50, 50), (100, 70, 101.5)])
+def test_a_clock_that_is_made_anew_at_the_same_time(
+    postgres: Postgres, now_s: int, promised_s: int, end_s: float
+) -> None:
+    """Readings of two eras are not compared, neither to shorten nor to be content."""
+    with SqlStore(postgres.url) as store, postgres.connect() as slow:
+        record = store.claim("n", "a", 100)
+        while store.now_ns() < 60 * LONG_NS:
+            store.advance(STEP_NS_MAX, since=store.clock())
+        slow.execute("BEGIN")
+        slow.execute("UPDATE holdfast_clock SET era = 'new', now_ns = %s", (now_s * LONG_NS,))
+        slow.execute(
+            "UPDATE holdfast_term SET era = 'new', start_ns = 0, duration_ns = %s",
+            (promised_s * LONG_NS,),
+        )
+        with beside(lambda: store.extend_many([(record, LONG_NS)])) as extended:
+            with pytest.raises(TimeoutError):
+                extended.result(0.3)
+            slow.execute("COMMIT")
+            (result,) = extended.result(20)
+        assert result.end_in("new") == end_s * LONG_NS
+        assert store.refresh() == {"n": result}
 
 
 def test_a_removal_at_the_same_time_is_noticed(postgres: Postgres) -> None:

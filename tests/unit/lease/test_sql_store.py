@@ -132,6 +132,23 @@ def test_busy_is_waited_for_and_reported(path: Path) -> None:
         assert store.extend(record, 2 * LONG_NS).duration_ns == 2 * LONG_NS
 
 
+def test_a_writer_is_alone_from_its_first_word(path: Path) -> None:
+    """Else it could read, and be refused when it writes; a reader is alone never."""
+    with SqlStore(url(path)) as store, closing(sqlite3.connect(path, timeout=0)) as other:
+        other.isolation_level = None
+
+        def others_begin(_: object) -> bool:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            other.execute("ROLLBACK")
+            return True
+
+        assert store._do(others_begin, write=False) is True
+        assert store._do(others_begin, write=True) is False
+
+
 def test_every_commit_is_durable(path: Path) -> None:
     with SqlStore(url(path)) as store:
 

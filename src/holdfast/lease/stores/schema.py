@@ -82,7 +82,9 @@ TERM = Table(
 event.listen(
     TERM,
     "after_create",
-    DDL("ALTER TABLE holdfast_term SET (fillfactor = 50)").execute_if(dialect="postgresql"),
+    DDL("ALTER TABLE holdfast_term SET (fillfactor = 50)").execute_if(  # type: ignore[no-untyped-call]
+        dialect="postgresql"
+    ),
 )
 PIN = Table(
     "holdfast_pin",

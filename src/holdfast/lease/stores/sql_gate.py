@@ -56,13 +56,14 @@ if TYPE_CHECKING:
 
 __all__ = ["gate"]
 
+ERA = "SELECT era FROM holdfast_clock"
 LOCKS = {
     "sqlite": "UPDATE holdfast_ownership SET epoch = epoch"
-    " WHERE namespace = ? AND name = ? AND holder = ? AND epoch = ? RETURNING epoch",
-    "postgresql": "SELECT epoch FROM holdfast_ownership"
+    " WHERE namespace = ? AND name = ? AND holder = ? AND epoch = ?"
+    " RETURNING (SELECT era FROM holdfast_clock)",
+    "postgresql": "SELECT (SELECT era FROM holdfast_clock) FROM holdfast_ownership"
     " WHERE namespace = %s AND name = %s AND holder = %s AND epoch = %s FOR KEY SHARE",
 }
-ERA = "SELECT era FROM holdfast_clock"
 INTRANS = 2  # libpq's PQTRANS_INTRANS, which psycopg and psycopg2 pass on
 DRIVERS = {"pysqlite", "psycopg", "psycopg2"}
 
@@ -145,7 +146,7 @@ def gate(store: SqlStore, record: Record, transaction: object) -> None:
     try:
         found = gated.say(LOCKS[gated.kind], key)
         is_open = gated.is_open
-        eras = gated.say(ERA)
+        eras = found or gated.say(ERA)
         latest = bool(found) or gated.sees_latest()
     except Exception as error:
         _explain(error, record)
