@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from holdfast.errors import ClaimDenied, HoldfastError, NotFound, NotPermitted, 
 from holdfast.supervise import Ending, Outcome, Signals, find_command, supervise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from holdfast.lease import Held, Leases
 
 __all__ = ["run"]
@@ -164,7 +167,11 @@ class Order:
     help="The exit code if the lease was not to be had.",
 )
 @click.option("--why", metavar="TEXT", help="What for, for those who wait.")
-@click.option("--holder", metavar="NAME", help="As whom; by default, as nobody else.")
+@click.option(
+    "--holder",
+    metavar="NAME",
+    help="As whom; who uses the same shares the lease. By default, as nobody else.",
+)
 @click.option(
     "--grace",
     type=seconds,
@@ -204,15 +211,16 @@ def run(result: str | None, nonblock: bool, wait: float | None, **options: Any) 
     _check_place(result)
     order = Order(wait=0.0 if nonblock else wait, **options)
     account = Account(order.name, order.namespace)
-    _hear_the_library()
     try:
-        with Signals() as signals:
+        with _hearing_the_library(), Signals() as signals:
             _run(order, account, signals)
     except Interrupted as end:
         account.outcome, account.signal, account.why = "interrupted", end.number, str(end)
         account.exit_code = 128 + end.number
-    except (HoldfastError, OSError) as error:
+    except Exception as error:  # whatever it is: the exit code says that it is ours
         account.fail(error, _code_of(error, order))
+        if os.environ.get("HOLDFAST_TRACEBACK"):
+            raise
         report(error, as_json=order.as_json)
     finally:
         if result is not None:
@@ -353,5 +361,11 @@ class _Talk(logging.Handler):
             tell(text)
 
 
-def _hear_the_library() -> None:
-    logging.getLogger("holdfast").addHandler(_Talk())
+@contextmanager
+def _hearing_the_library() -> Iterator[None]:
+    talk, log = _Talk(), logging.getLogger("holdfast")
+    log.addHandler(talk)
+    try:
+        yield
+    finally:
+        log.removeHandler(talk)

@@ -72,8 +72,8 @@ def supervise(
         tell: Called with what a person may want to know.
 
     Raises:
-        OSError: The launcher could not be started.
-        Unsupported: The system has no pidfd, or no alarm. Nothing was started.
+        OSError: The launcher could not be started, or the system has no pidfd.
+        Unsupported: The system has no alarm. In no case does the command run.
     """
     with Alarm() as alarm:
         run = _Run(signals, watched, alarm, grace, limit, tell or (lambda _: None))
