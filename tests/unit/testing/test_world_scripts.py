@@ -232,7 +232,7 @@ def test_an_answer_that_comes_after_the_crash_goes_nowhere() -> None:
     assert heard == []
 
 
-@pytest.mark.parametrize("how", ["in its code", "in its interpreter"])
+@pytest.mark.parametrize("how", ["in its code", "in its interpreter", "and be answered at once"])
 def test_a_script_may_crash_its_own_node(how: str) -> None:
     world = World(1)
     node = world.node("a")
@@ -245,15 +245,16 @@ def test_a_script_may_crash_its_own_node(how: str) -> None:
         yield "crash"
         after.append("went on")
 
-    def interpret(effect: str) -> Sleep:
+    def interpret(effect: str) -> Sleep | None:
         if how == "in its code":
             after.append("was heard when it was dead")
         node.crash()
-        return Sleep(SECOND)
+        return Sleep(SECOND) if how == "in its interpreter" else None
 
-    process = node.spawn(script(), interpret)
+    process = node.spawn(script(), interpret, name="s")
     world.run()
     assert (after, node.crashed, process.alive) == ([], True, False)
+    assert world.trace.lines[-1].endswith(" a s killed")
 
 
 def test_a_script_that_was_killed_stays_dead() -> None:
