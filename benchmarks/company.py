@@ -45,9 +45,9 @@ class Company:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as exits:
-            for name, module in self._wanted.items():
+            for name in self._wanted:
                 try:
-                    self._make(name, module, exits)
+                    self._make(name, exits)
                 except Missing as error:
                     self.missing[name] = str(error)
             for crowd in self._crowds.values():
@@ -55,14 +55,14 @@ class Company:
             self._exits = exits.pop_all()
         return self
 
-    def _make(self, name: str, module: str, exits: contextlib.ExitStack) -> None:
-        peer = peers.peer(module)
+    def _make(self, name: str, exits: contextlib.ExitStack) -> None:
+        peer = peers.peer(name, self._wanted)
         if self._members and not peer.shared:
             return
         store = self.stores[name] = peer.create(self.place)
         exits.callback(store.close)
         if self._members:
-            crowd = self._crowds[name] = Crowd(module, self.place, self._verb, self._members)
+            crowd = self._crowds[name] = Crowd(peer, self.place, self._verb, self._members)
             exits.callback(crowd.close)
 
     def __exit__(

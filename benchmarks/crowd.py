@@ -13,14 +13,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import peers, processors
+from benchmarks import processors
 from benchmarks.measure import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.synchronize import Event, Semaphore
 
-    from benchmarks.peers import Place
+    from benchmarks.peers import Peer, Place
 
 __all__ = ["SPAWN", "Crowd"]
 
@@ -32,12 +32,12 @@ _SETTLE_S = 0.01
 
 
 def _member(
-    module: str, place: Place, verb: str, processor: int, go: Event, stop: Event, up: Semaphore
+    peer: Peer, place: Place, verb: str, processor: int, go: Event, stop: Event, up: Semaphore
 ) -> None:
     os.sched_setaffinity(0, {processor})
-    store = peers.peer(module).attach(place)
+    store = peer.attach(place)
     statement = store.statement(verb)
-    assert statement is not None, f"{module} cannot {verb}"
+    assert statement is not None, f"no statement for {verb}"
     loop = Loop(statement, copies=2)
     loop(1)
     up.release()
@@ -54,7 +54,7 @@ def _member(
 class Crowd:
     """So many processes, each with a store of its own on the same bytes."""
 
-    def __init__(self, module: str, place: Place, verb: str, number: int) -> None:
+    def __init__(self, peer: Peer, place: Place, verb: str, number: int) -> None:
         self._stop = SPAWN.Event()
         self._up = SPAWN.Semaphore(0)
         self._go = [SPAWN.Event() for _ in range(number)]
@@ -62,7 +62,7 @@ class Crowd:
         self._members = [
             SPAWN.Process(
                 target=_member,
-                args=(module, place, verb, where[i % len(where)], go, self._stop, self._up),
+                args=(peer, place, verb, where[i % len(where)], go, self._stop, self._up),
                 daemon=True,
             )
             for i, go in enumerate(self._go)

@@ -13,7 +13,7 @@ from benchmarks.report import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.results import Answer, Bar, Run
+    from benchmarks.results import Answer, Needed, Run
 
 __all__ = ["publish"]
 
@@ -98,7 +98,7 @@ def _draw(run: Run, pyplot: Any) -> Any:
     return figure
 
 
-def _panel(axis: Any, family: str, answers: Sequence[Answer], bars: Sequence[Bar]) -> None:
+def _panel(axis: Any, family: str, answers: Sequence[Answer], bars: Sequence[Needed]) -> None:
     names: list[str] = []
     for answer in answers:
         names += [m.name for m in answer.measurements if m.name not in names]

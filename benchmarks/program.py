@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.questions import Group
-    from benchmarks.results import Bar
+    from benchmarks.results import Needed
 
 __all__ = ["Benchmark", "main"]
 
@@ -46,7 +46,7 @@ class Benchmark(Generic[C]):
     about: str
     quick: str
     groups: Callable[[bool, Directories], list[Group[C]]]
-    bars: Sequence[Bar]
+    bars: Sequence[Needed]
     versions: Mapping[str, Callable[[], str]]
 
 

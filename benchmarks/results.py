@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Measurement
 
-__all__ = ["LATENCIES", "Answer", "AtMost", "Bar", "Counted", "Ratio", "Run", "Verdict"]
+__all__ = ["LATENCIES", "Answer", "AtMost", "Bar", "Counted", "Needed", "Run", "Verdict"]
 
 # Families whose tails matter as much as their medians: how long somebody waits.
 LATENCIES = {"wake", "handover", "takeover"}
@@ -52,8 +52,8 @@ class Answer:
         return next((peer for peer in self.peers if peer.name == name), None)
 
 
-class Bar(Protocol):
-    """What must be reached.
+class Needed(Protocol):
+    """What must be reached: a `Bar`, or one that no peer sets.
 
     Attributes:
         number: Of the bar in the design.
@@ -72,8 +72,8 @@ class Bar(Protocol):
         """What is needed, for programs."""
         ...
 
-    def judge(self, answer: Answer) -> Verdict:
-        """What this answer says about it."""
+    def judge(self, answers: Sequence[Answer]) -> Verdict:
+        """What these answers say about it."""
         ...
 
     def mark(self, answer: Answer) -> tuple[float, str] | None:
@@ -92,7 +92,7 @@ class Verdict:
         figure: What was measured, in the unit of the bar; None likewise.
     """
 
-    bar: Bar
+    bar: Needed
     measured: str = "not measured"
     reached: bool | None = None
     figure: float | None = None
@@ -103,7 +103,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
+class Bar:
     """The peer takes at least `factor` times as long as we do.
 
     A bar of "at most 1.5 times the peer" has the factor 1/1.5.
@@ -118,9 +118,10 @@ class Ratio:
     def needs(self) -> dict[str, object]:
         return {"peer": self.peer, "ratio_needed": round(self.factor, 3)}
 
-    def judge(self, answer: Answer) -> Verdict:
-        peer = answer.peer(self.peer)
-        if peer is None:
+    def judge(self, answers: Sequence[Answer]) -> Verdict:
+        answer = _answer(answers, self.question)
+        peer = None if answer is None else answer.peer(self.peer)
+        if answer is None or peer is None:
             return Verdict(self)
         ratio = compare(answer.ours, peer)
         if self.factor >= 1:
@@ -152,7 +153,10 @@ class AtMost:
     def needs(self) -> dict[str, object]:
         return {"limit_ns": self.limit_ns}
 
-    def judge(self, answer: Answer) -> Verdict:
+    def judge(self, answers: Sequence[Answer]) -> Verdict:
+        answer = _answer(answers, self.question)
+        if answer is None:
+            return Verdict(self)
         figure = answer.ours.median_ns
         words = f"{figure:.0f} ns"
         peer = answer.peer(self.beside)
@@ -181,14 +185,19 @@ class Counted:
     def needs(self) -> dict[str, object]:
         return {"count": self.count, "limit": self.limit}
 
-    def judge(self, answer: Answer) -> Verdict:
-        figure = answer.ours.counts.get(self.count)
+    def judge(self, answers: Sequence[Answer]) -> Verdict:
+        answer = _answer(answers, self.question)
+        figure = None if answer is None else answer.ours.counts.get(self.count)
         if figure is None:
             return Verdict(self)
         return Verdict(self, f"{figure:g} {self.count}", figure <= self.limit, figure)
 
     def mark(self, answer: Answer) -> tuple[float, str] | None:
         return None  # it is no time
+
+
+def _answer(answers: Sequence[Answer], question: str) -> Answer | None:
+    return next((answer for answer in answers if answer.name == question), None)
 
 
 @dataclass(slots=True)
@@ -200,15 +209,11 @@ class Run:
     environment: dict[str, object]
     answers: list[Answer] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
-    bars: Sequence[Bar] = ()
+    bars: Sequence[Needed] = ()
 
     @property
     def verdicts(self) -> list[Verdict]:
-        answers = {answer.name: answer for answer in self.answers}
-        return [
-            bar.judge(answers[bar.question]) if bar.question in answers else Verdict(bar)
-            for bar in self.bars
-        ]
+        return [bar.judge(self.answers) for bar in self.bars]
 
     @property
     def spread(self) -> float | None:

@@ -47,8 +47,8 @@ def _received(pipe: Connection) -> float:
     return float(pipe.recv())
 
 
-def _rival(module: str, place: Place, pipe: Connection) -> None:
-    store = peers.peer(module).attach(place)
+def _rival(name: str, place: Place, pipe: Connection) -> None:
+    store = peers.peer(name, LEASES).attach(place)
     acquire, release = _once(store, "acquire"), _once(store, "release")
     pipe.send(0)
     while pipe.recv():
@@ -69,7 +69,7 @@ class _Contest:
         self.name = name
         self._acquire, self._release = _once(store, "acquire"), _once(store, "release")
         self._pipe, theirs = SPAWN.Pipe()
-        self._rival = SPAWN.Process(target=_rival, args=(LEASES[name], place, theirs), daemon=True)
+        self._rival = SPAWN.Process(target=_rival, args=(name, place, theirs), daemon=True)
         self._rival.start()
         theirs.close()
 
@@ -108,8 +108,8 @@ def handovers(company: Company, rounds: int, turn: int) -> list[Measurement]:
         return by_turns(contests, rounds=rounds, turn=turn)
 
 
-def _victim(module: str, place: Place, pipe: Connection) -> None:
-    store = peers.peer(module).attach(place)
+def _victim(name: str, place: Place, pipe: Connection) -> None:
+    store = peers.peer(name, LEASES).attach(place)
     promise = _once(store, "promise")
     before_ns = time.monotonic_ns()
     promise()
@@ -129,9 +129,7 @@ class _Succession:
 
     def sample(self) -> float:
         ours, theirs = SPAWN.Pipe()
-        victim = SPAWN.Process(
-            target=_victim, args=(LEASES[self.name], self._place, theirs), daemon=True
-        )
+        victim = SPAWN.Process(target=_victim, args=(self.name, self._place, theirs), daemon=True)
         victim.start()
         theirs.close()
         try:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEASES",
+    "NAMES",
     "OURS",
     "STATES",
     "Missing",
@@ -72,6 +73,7 @@ LEASES = {
     "flock": "flock_floor",
     "bare transaction": "bare_transaction",
 }
+NAMES = tuple(STATES)
 
 
 class Missing(Exception):
@@ -127,19 +129,19 @@ class Peer(Protocol):
         ...
 
 
-def peer(module: str) -> Peer:
-    """The peer that a module here has."""
-    found: Peer = importlib.import_module(f"{__name__}.{module}").PEER
+def peer(name: str, among: Mapping[str, str] = STATES) -> Peer:
+    """The peer of that name."""
+    found: Peer = importlib.import_module(f"{__name__}.{among[name]}").PEER
     return found
 
 
-def versions(wanted: Mapping[str, str]) -> dict[str, Callable[[], str]]:
+def versions(among: Mapping[str, str]) -> dict[str, Callable[[], str]]:
     """What tells the version of each; it raises `Missing`."""
 
-    def version(module: str) -> str:
-        return peer(module).version()
+    def version(name: str) -> str:
+        return peer(name, among).version()
 
-    return {name: partial(version, module) for name, module in wanted.items()}
+    return {name: partial(version, name) for name in among}
 
 
 def wheel(module: str) -> Any:

