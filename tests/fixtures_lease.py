@@ -96,10 +96,10 @@ def threads_of_leases() -> set[threading.Thread]:
     return {one for one in threading.enumerate() if one.name.startswith("holdfast-lease")}
 
 
-def program(source: str, *arguments: str, timeout: float = 50) -> str:
+def program(source: str, *arguments: str, warnings: str = "error", timeout: float = 50) -> str:
     """Run source in an interpreter of its own; what it printed."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(source), *arguments],
+        [sys.executable, "-W", warnings, "-c", textwrap.dedent(source), *arguments],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": python_path()},

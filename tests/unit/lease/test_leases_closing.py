@@ -202,7 +202,8 @@ LEFT_OPEN = """
 
 
 def test_open_leases_keep_no_interpreter_from_its_exit(url: str) -> None:
-    assert program(LEFT_OPEN, url) == "end"
+    # Drivers warn of connections that nobody has closed: here that is the point.
+    assert program(LEFT_OPEN, url, warnings="ignore") == "end"
 
 
 HANGING = """
