@@ -197,6 +197,7 @@ def test_a_directory_that_cannot_be_written_is_refused(
 # -- the cache of handles -------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)
 def test_more_names_than_handles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
