@@ -100,7 +100,7 @@ class Inbound(Generic[T]):
         message = header.message
         src = header.src
         me = local.identity
-        if src.addr == me.addr:
+        if src.addr == local.addr:
             raise DataFromOurselves(
                 "a packet claims to come from this member",
                 on=str(src),
@@ -110,7 +110,7 @@ class Inbound(Generic[T]):
         if left == 1 or (left and type(message) is Announce):
             raise MalformedPacket(f"{left} bytes too many", on=str(src))
         dst = header.dst
-        if dst != me and not (type(message) is Announce and dst.addr == me.addr):
+        if dst != me and not (type(message) is Announce and dst.addr == local.addr):
             return
         raws: list[bytes] | None = None
         updates: list[Member[T]] = []
@@ -158,8 +158,9 @@ class Inbound(Generic[T]):
         # Lazily, one by one: what one update replaces unsettles those behind it.
         for raw in filterfalse(members.settled.__contains__, raws):
             update = codec.decode_member(raw)
-            self._standing.apply(update, runtime, encoded=raw)
-            members.settle(update, raw)
+            summary = self._standing.apply(update, runtime, encoded=raw)
+            if summary is not None:
+                members.settle(update, raw, summary)
 
     def _receive_items(self, data: bytes, at: int, src: T) -> MembershipError | None:
         """Hand the items to the handler, up to the first that is broken or refused."""

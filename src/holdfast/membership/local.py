@@ -76,13 +76,15 @@ class Local(Generic[T]):
     """One member's knowledge.
 
     Attributes:
-        identity: Who it is.
+        identity: Who it is; `become` changes it.
+        addr: Its address.
         incarnation: How often it has refuted, at most 65535.
         connection: Where it stands.
         token: The generation of its timers, eight bits that wrap.
     """
 
     __slots__ = (
+        "addr",
         "codec",
         "config",
         "connection",
@@ -108,6 +110,7 @@ class Local(Generic[T]):
         handler: BroadcastHandler[T],
     ) -> None:
         self.identity = identity
+        self.addr = identity.addr
         self.incarnation = 0
         self.config = config
         self.connection = Connection.DISCONNECTED
@@ -119,6 +122,11 @@ class Local(Generic[T]):
         self.codec = codec
         self.handler = handler
         self.repairs = repairs
+
+    def become(self, identity: T) -> None:
+        """Go on as another."""
+        self.identity, self.addr = identity, identity.addr
+        self.members.settled.clear()  # what was said of others may now be said of oneself
 
     def next_token(self) -> None:
         """Timers that were submitted before have no meaning any more."""

@@ -177,10 +177,11 @@ class Members(Generic[T]):
 
     # -- updates ----------------------------------------------------------------------------------
 
-    def apply(self, update: Member[T]) -> Summary[T]:
-        """Take an update in, whether its address is known or not."""
+    def apply(self, update: Member[T], addr: Hashable = None) -> Summary[T]:
+        """Take an update in, whether its address is known or not; `addr` is its address."""
         identity, incarnation, state = update
-        addr = identity.addr
+        if addr is None:
+            addr = identity.addr
         record = self._by_addr.get(addr)
         if record is not None:
             return self._change(record, update)
@@ -258,26 +259,21 @@ class Members(Generic[T]):
         self.settled.clear()
         return True
 
-    def settle(self, update: Member[T], encoded: bytes) -> None:
-        """Remember that these bytes, which say `update`, change nothing, if that is so.
+    def settle(self, update: Member[T], encoded: bytes, summary: Summary[T]) -> None:
+        """Remember that these bytes, which say `update`, change nothing more, if that is so.
 
         Only what says Alive about a member that is exactly that can settle; a suspicion has work
         to do each time it is heard.
         """
-        identity, incarnation, state = update
-        if state is not _ALIVE:
-            return
-        record = self._by_addr.get(identity.addr)
-        if (
-            record is not None
-            and record.state is _ALIVE
-            and record.incarnation == incarnation
-            and record.identity == identity
-        ):
+        if update.state is _ALIVE and (summary.applied or self._knows(update)):
             settled = self.settled
             if len(settled) >= _SETTLED_PER_MEMBER * len(self._order) + _SETTLED_MIN:
                 settled.clear()
             settled.add(encoded)
+
+    def _knows(self, update: Member[T]) -> bool:
+        record = self._by_addr.get(update.identity.addr)
+        return record is not None and record.member() == update
 
     # -- picks ------------------------------------------------------------------------------------
 

@@ -79,19 +79,27 @@ class Standing(Generic[T]):
         *,
         broadcast: bool = True,
         encoded: bytes | None = None,
-    ) -> None:
-        """Apply one update: it may be about oneself, about one's past, or about another member."""
+    ) -> Summary[T] | None:
+        """Apply one update: it may be about oneself, about one's past, or about another member.
+
+        Returns:
+            What the list made of it; None if it was not about another member.
+        """
         local = self._local
         identity = update.identity
-        if identity.addr == local.identity.addr:
+        addr = identity.addr
+        if addr == local.addr:
             if identity == local.identity:
                 self._hear_of_oneself(update, runtime)
-                return
-            # Somebody remembers who was here before: whatever he says, that one is no more.
-            update, encoded = Member(identity, update.incarnation, State.DOWN), None
-        self.after(
-            local.members.apply(update), update, runtime, broadcast=broadcast, encoded=encoded
-        )
+            else:
+                # Somebody remembers who was here before: whatever he says, that one is no more.
+                past = Member(identity, update.incarnation, State.DOWN)
+                self.after(local.members.apply(past, addr), past, runtime, broadcast=broadcast)
+            return None
+        summary = local.members.apply(update, addr)
+        if summary.applied:
+            self.after(summary, update, runtime, broadcast=broadcast, encoded=encoded)
+        return summary
 
     def after(
         self,
@@ -192,8 +200,7 @@ class Standing(Generic[T]):
                 "the new identity is the present one", on=str(identity), hint="renew() makes one"
             )
         old, was_undead = local.identity, local.connection is Connection.UNDEAD
-        local.identity = identity
-        local.members.settled.clear()  # what was said of others may now be said of oneself
+        local.become(identity)
         self._reset()
         if not was_undead:  # if it was, everybody knows
             self._outbound.tell_down(old)

@@ -31,9 +31,9 @@ class Backlog:
     __slots__ = ("_boxes", "_where")
 
     def __init__(self) -> None:
-        # (transmissions left, length) -> key -> bytes
+        # (transmissions left, length) -> key -> bytes; and the box of each key.
         self._boxes: dict[tuple[int, int], dict[Hashable, bytes]] = {}
-        self._where: dict[Hashable, tuple[int, int]] = {}
+        self._where: dict[Hashable, dict[Hashable, bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._where)
@@ -43,24 +43,23 @@ class Backlog:
 
     def add(self, key: Hashable, data: bytes, transmissions: int) -> None:
         """Tell `data` so often, and nothing else of that key any more."""
-        if key in self._where:
-            self.discard(key)
-        box = (transmissions, len(data))
-        self._where[key] = box
-        entries = self._boxes.get(box)
-        if entries is None:
-            self._boxes[box] = {key: data}
-        else:
-            entries[key] = data
+        where = self._where
+        if key in where:
+            del where[key][key]
+        where[key] = box = self._box(transmissions, len(data))
+        box[key] = data
+
+    def _box(self, transmissions: int, length: int) -> dict[Hashable, bytes]:
+        box = self._boxes.get((transmissions, length))
+        if box is None:
+            box = self._boxes[transmissions, length] = {}
+        return box
 
     def discard(self, key: Hashable) -> None:
         """Tell nothing of that key any more."""
         box = self._where.pop(key, None)
         if box is not None:
-            entries = self._boxes[box]
-            del entries[key]
-            if not entries:
-                del self._boxes[box]
+            del box[key]
 
     def take(self, space: int, *, each: int = 0, limit: int = ITEMS_MAX) -> list[bytes]:
         """What fits into `space` bytes, where each entry costs `each` more than its length.
@@ -69,21 +68,20 @@ class Backlog:
         """
         taken: list[bytes] = []
         moved: list[tuple[int, int, list[tuple[Hashable, bytes]]]] = []
-        for box in sorted(self._boxes, reverse=True):
-            left, length = box
-            cost = length + each
-            count = min(space // cost if cost else limit, limit - len(taken))
+        for size in sorted(self._boxes, reverse=True):
+            box = self._boxes[size]
+            if not box:
+                del self._boxes[size]
+                continue
+            left, length = size
+            count = min(space // (length + each), limit - len(taken))
             if count <= 0:
                 continue
-            entries = self._boxes[box]
-            chosen = list(islice(entries.items(), count))
-            if len(chosen) == len(entries):
-                del self._boxes[box]
-            else:
-                for key, _ in chosen:
-                    del entries[key]
-            taken += [data for _, data in chosen]
-            space -= cost * len(chosen)
+            chosen = list(islice(box.items(), count))
+            for key, data in chosen:
+                del box[key]
+                taken.append(data)
+            space -= (length + each) * len(chosen)
             moved.append((left - 1, length, chosen))
         # Put back only now, so that nothing is taken twice.
         for left, length, chosen in moved:
@@ -91,9 +89,10 @@ class Backlog:
                 for key, _ in chosen:
                     del self._where[key]
             else:
-                self._boxes.setdefault((left, length), {}).update(chosen)
+                box = self._box(left, length)
+                box.update(chosen)
                 for key, _ in chosen:
-                    self._where[key] = (left, length)
+                    self._where[key] = box
         return taken
 
 

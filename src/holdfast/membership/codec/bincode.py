@@ -32,7 +32,6 @@ _PATTERNS = (
 
 class _Bincode:
     name = "bincode"
-    single_max = 250
 
     def write(self, value: int, bits: int) -> bytes:
         if 0 <= value < 251:
@@ -52,6 +51,16 @@ class _Bincode:
         if end > len(data):
             raise IndexError("the data ends within an integer")
         return int.from_bytes(data[at:end], "little"), end
+
+    def read_on_inline(self, value: str, bits: int) -> list[str]:
+        # The two markers that identities have most, ports and times in seconds, without a call.
+        lines = [
+            f"if {value} == 251: {value} = data[at] | data[at + 1] << 8; at += 2",
+            f"elif {value} == 252: {value} = data[at] | data[at + 1] << 8 | data[at + 2] << 16"
+            f" | data[at + 3] << 24; at += 4",
+            f"elif {value} > 250: {value}, at = read_on(data, at, {value}, {bits})",
+        ]
+        return lines if bits > 16 else [lines[0], lines[2]]
 
     def pattern(self, bits: int) -> bytes:
         wider = [shape for width, shape in _PATTERNS if width <= bits]

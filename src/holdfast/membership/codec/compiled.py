@@ -42,6 +42,7 @@ _TAGS: dict[type, int] = {kind: tag for tag, kind in enumerate(KINDS)}
 _TAG = Integer(32, signed=False)
 _U16 = Integer(16, signed=False)
 _STATES = tuple(State)
+_new = tuple.__new__  # a third of the time that the constructor of a named tuple takes
 _BARE: dict[int, Message[Any]] = {
     6: Announce(),
     7: Feed(),
@@ -142,7 +143,7 @@ class CompiledCodec(Generic[T]):
         try:
             for _ in range(count):
                 identity, incarnation, tag, at = read(data, at)
-                found.append(Member(identity, incarnation, _STATES[tag]))
+                found.append(_new(Member, (identity, incarnation, _STATES[tag])))
         except DECODE_ERRORS as error:
             raise MalformedPacket(
                 f"member {len(found) + 1} of {count} cannot be read: {error}", on=self._name
@@ -170,7 +171,7 @@ class CompiledCodec(Generic[T]):
         member = remembered.get(data)
         if member is None:
             identity, incarnation, tag, _ = self._read_member(data, 0)
-            member = Member(identity, incarnation, _STATES[tag])
+            member = _new(Member, (identity, incarnation, _STATES[tag]))
             if len(remembered) >= _REMEMBERED:
                 remembered.clear()
             remembered[data] = member

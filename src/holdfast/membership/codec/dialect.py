@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Dialect", "unzigzag", "zigzag"]
 
@@ -15,11 +18,6 @@ class Dialect(Protocol):
         """What to call it."""
         ...
 
-    @property
-    def single_max(self) -> int:
-        """The greatest first byte that is a whole integer by itself."""
-        ...
-
     def write(self, value: int, bits: int) -> bytes:
         """The shortest form of an unsigned integer.
 
@@ -28,12 +26,17 @@ class Dialect(Protocol):
         """
         ...
 
-    def read_on(self, data: bytes, at: int, first: int, bits: int) -> tuple[int, int]:
-        """The rest of an integer whose first byte, above `single_max`, stands before `at`.
+    @property
+    def read_on(self) -> Callable[..., tuple[int, int]]:
+        """A function that `read_on_inline` may call by that name."""
+        ...
 
-        Raises:
-            ValueError: There is none.
-            IndexError: The data ends within it.
+    def read_on_inline(self, value: str, bits: int) -> list[str]:
+        """Lines of code that read the rest of an integer, if its first byte says that it has more.
+
+        The variable named `value` holds the first byte before, and the integer after. The lines use
+        ``data`` and ``at``, and raise IndexError where the data ends too early, ValueError where
+        there is no integer, or one wider than `bits`.
         """
         ...
 

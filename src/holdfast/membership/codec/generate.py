@@ -3,12 +3,13 @@
 A general decoder asks for each field what it is. This asks once, when the codec is made, and what
 is left is what somebody would write by hand for that type: for a `Node` in postcard ::
 
-    def read(data, at):
+    def generated(data, at):
         v1 = data[at]; at += 1
-        if v1 > 127: v1, at = read_on(data, at, v1, 32)
-        if v1 == 0:
-            end = at + 4
+        if v1 > 127:
             ...
+        end = at + (16 if v1 else 4)
+        v2 = slice_of(data, at, end); at = end
+        ...
 
 The decoders raise whatever Python raises on data that is too short or wrong (`DECODE_ERRORS`); the
 codec makes `MalformedPacket` of it.
@@ -54,9 +55,11 @@ _CACHED_ADDRESSES = 16_384
 # -- what the generated code calls ----------------------------------------------------------------
 
 
-@functools.lru_cache(_CACHED_ADDRESSES)
 def _address_text(octets: bytes) -> str:
-    return str(ipaddress.ip_address(octets))
+    if len(octets) == 4:  # a tenth of the time that `ipaddress` takes
+        first, second, third, fourth = octets
+        return f"{first}.{second}.{third}.{fourth}"
+    return str(ipaddress.IPv6Address(octets))
 
 
 @functools.lru_cache(_CACHED_ADDRESSES)
@@ -139,8 +142,8 @@ def _read_unsigned(source: _Source, bits: int) -> str:
     value = source.fresh()
     source.put(f"{value} = data[at]; at += 1")
     if bits > 8:
-        source.put(f"if {value} > {source.dialect.single_max}:")
-        source.put(f"    {value}, at = read_on(data, at, {value}, {bits})")
+        for line in source.dialect.read_on_inline(value, bits):
+            source.put(line)
     return value
 
 

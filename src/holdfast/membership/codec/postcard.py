@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Postcard"]
 
+# How many bytes of an integer are read without a call.
+_UNROLLED = 6
 _SINGLE = [bytes((value,)) for value in range(128)]
 
 
 class _Postcard:
     name = "postcard"
-    single_max = 127
 
     def write(self, value: int, bits: int) -> bytes:
         if 0 <= value < 128:
@@ -37,8 +38,9 @@ class _Postcard:
         out.append(value)
         return bytes(out)
 
-    def read_on(self, data: bytes, at: int, first: int, bits: int) -> tuple[int, int]:
-        value, shift = first & 0x7F, 7
+    def read_on(self, data: bytes, at: int, value: int, bits: int, shift: int) -> tuple[int, int]:
+        # What was read so far still has the mark that more follows, at the bit `shift`.
+        value -= 1 << shift
         while shift < bits:
             byte = data[at]
             at += 1
@@ -49,6 +51,19 @@ class _Postcard:
                 return value, at
             shift += 7
         raise ValueError(f"an integer of more than {bits} bits")
+
+    def read_on_inline(self, value: str, bits: int) -> list[str]:
+        # One step into the next `if` for each byte, as far as times in seconds go; then a call.
+        longest = -(-bits // 7)
+        lines = [f"if {value} > 127:"]
+        for done in range(1, min(longest - 1, _UNROLLED)):
+            indent = "    " * done
+            lines.append(f"{indent}more = data[at]; at += 1")
+            lines.append(f"{indent}{value} += (more << {7 * done}) - (1 << {7 * done})")
+            lines.append(f"{indent}if more > 127:")
+        done = len(lines) // 3 + 1
+        lines.append(f"{'    ' * done}{value}, at = read_on(data, at, {value}, {bits}, {7 * done})")
+        return lines
 
     def pattern(self, bits: int) -> bytes:
         longest = -(-bits // 7)
