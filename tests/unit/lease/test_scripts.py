@@ -131,6 +131,13 @@ def test_a_store_that_stays_away_tells_nothing() -> None:
     assert len(place.stage.calls) <= 120
 
 
+def test_away_some_time_ago_is_forgotten() -> None:
+    place = house()
+    place.other.claim("n", "another", MINUTE)
+    place.mine.faults = [("look", "away")]
+    assert place.stage.run(await_vacancy("n", wait_ns=SECOND)) is False
+
+
 # -- what has run out -----------------------------------------------------------------------------
 
 

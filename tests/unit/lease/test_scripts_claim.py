@@ -145,7 +145,7 @@ def test_what_was_extended_in_the_last_moment_stays_anothers() -> None:
         Expected("claim", STALE),
         Expected("look", record("another")),
         Expected("clock", Reading(DURATION + 1, "e")),
-        Expected("expire", STALE),
+        Expected("expire", STALE, arguments=(record("another"),)),  # all of it is compared
     )
     with pytest.raises(ClaimDenied):
         stage.run(mine())
@@ -310,6 +310,15 @@ def test_a_claim_that_arrives_after_everybody_gave_up_lapses_by_itself() -> None
     assert place.stage.run(claim("n", "a third", DURATION, wait_ns=0)).record.epoch == 3
 
 
+def test_without_time_to_wait_an_unanswered_claim_is_repeated_once() -> None:
+    """Each may take as long as a database's time-out."""
+    place = house()
+    place.mine.always = {"claim": "lost request"}
+    with pytest.raises(OutcomeUnknown):
+        place.stage.run(mine())
+    assert place.stage.calls == ["claim", "look"] * 2
+
+
 # -- a store that is away -------------------------------------------------------------------------
 
 
@@ -350,6 +359,25 @@ def test_away_after_another_was_seen_is_a_denial() -> None:
     place.stage.on_wait = cut
     with pytest.raises(ClaimDenied, match="another"):
         place.stage.run(mine(wait_ns=5 * SECOND))
+
+
+def test_away_some_time_ago_is_not_what_a_denial_is_about() -> None:
+    away = [Expected("claim", Unavailable("away")), Expected("look", None)]
+    stage = expecting(*away, *faster(ATTEMPTS_MAX))
+    with pytest.raises(ClaimDenied, match="others were faster"):
+        stage.run(mine(wait_ns=1))
+
+
+def test_pauses_begin_anew_when_something_has_happened() -> None:
+    """The store is back, and then away again; another has it, and cannot be removed at once."""
+    held = [Expected("claim", STALE), Expected("look", record("another"))]
+    overdue = [Expected("clock", Reading(DURATION + 1, "e")), Expected("expire", STALE)]
+    other = [held[0], Expected("look", record("a third", 2)), *overdue]
+    away = [Expected("claim", STALE), Expected("look", Unavailable("away"))]
+    stage = expecting(*away * 4, *(held + overdue) * 4, *away, *other, Expected("claim", record()))
+    stage.run(mine(wait_ns=None))
+    pauses = [limit_ns // 1_000_000 for _, limit_ns in stage.waits]
+    assert pauses == [20, 40, 80, 160] * 2 + [20, 20]
 
 
 # -- rivals, and waiting --------------------------------------------------------------------------
