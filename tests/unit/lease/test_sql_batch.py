@@ -235,14 +235,27 @@ def test_the_statistics_of_an_empty_table_do_no_harm(postgres: Postgres) -> None
             root.execute(f"ALTER TABLE holdfast_{table} SET (autovacuum_enabled = false)")
             root.execute(f"ANALYZE holdfast_{table}")
         records = fill(store, MANY)
-        with overheard(store) as said:
-            store.extend_many([(record, 2 * LONG_NS) for record in records])
-        for statement, values in said:
-            (explained,) = store._do(
+        few = explained(store, records[: MANY // 10])
+        many = explained(store, records)
+        # Ten times as many keys, and not a hundred times the work: their list is hashed, too.
+        assert many < 40 * few
+
+
+def explained(store: SqlStore, records: list[Record]) -> float:
+    """The milliseconds in the server of one batch, at best; and no plan touches too many rows."""
+    with overheard(store) as said:
+        store.extend_many([(record, 2 * LONG_NS) for record in records])
+    total = 0.0
+    for statement, values in said:
+        times = []
+        for _ in range(3):
+            (plan,) = store._do(
                 lambda step, s=statement, v=values: step.say.exec_driver_sql(  # type: ignore[misc]
                     f"EXPLAIN (ANALYZE, FORMAT JSON) {s}", v
                 ).scalar_one(),
                 write=True,
             )
-            assert work_of(explained["Plan"]) < 10 * MANY
-            assert explained["Execution Time"] < 5000, explained
+            assert work_of(plan["Plan"]) < 10 * MANY
+            times.append(plan["Execution Time"])
+        total += min(times)
+    return total
