@@ -43,10 +43,12 @@ class Leases:
         self.leases = lease.open(place.url or f"local:?dir={self.directory}")
         self._exits.callback(self.leases.close)
         self._hold = self.leases.hold(place.name)
+        self._gate: Statement | None = None
 
     def statement(self, verb: str) -> Statement | None:
         if verb == "gated":
-            return self._gated()
+            self._gate = self._gate or self._gated()
+            return self._gate
         if verb not in _TEXTS:
             return None
         name = self._place.name
