@@ -83,7 +83,11 @@ class Terminal:
     def close(self) -> None:
         for child in self._started:
             child.kill()
-            child.communicate()
+            child.wait()
+            for pipe in (child.stdin, child.stdout, child.stderr):
+                if pipe:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
 
 
 def line(child: subprocess.Popen[str], stream: str = "stdout") -> str:

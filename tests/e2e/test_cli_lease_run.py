@@ -250,6 +250,7 @@ def test_a_signal_at_any_instant_of_the_beginning_leaves_nothing_behind(local: T
         assert code in {143, -signal.SIGTERM}, told  # the latter is Python before our first line
         assert local.held() == []
         assert not (code < 0 and mark.exists())
+        mark.unlink(missing_ok=True)
 
 
 # -- run: loss ------------------------------------------------------------------------------------

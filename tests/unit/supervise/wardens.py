@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ class Warden:
         self.result = directory / "result.json"
         self.pids = directory / "pids"
         self._write = -1
+        self._told: list[int] = []
         passed: tuple[int, ...] = ()
         if lose:
             read, self._write = os.pipe()
@@ -74,7 +76,9 @@ class Warden:
         return self.process.stdout.readline().decode().rstrip("\n")
 
     def numbers(self) -> list[int]:
-        return [int(word) for word in self.line().split()]
+        numbers = [int(word) for word in self.line().split()]
+        self._told += numbers
+        return numbers
 
     def complaint(self) -> str:
         assert self.process.stderr
@@ -87,7 +91,13 @@ class Warden:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
+        for pid in self._told:  # where the test has failed
+            if lives(pid):
+                os.kill(pid, signal.SIGKILL)
         if self._write >= 0:
             os.close(self._write)
 
