@@ -212,20 +212,19 @@ class AsyncLeases:
     ) -> Any:
         leases = self.blocking
         if isinstance(effect, scripts.Wait):
-            return await self._wait(effect.name, effect.limit_ns / NS_PER_S)
+            return await self._wait(effect.name, effect.seen, effect.limit_ns / NS_PER_S)
         if isinstance(effect, scripts.Call):
             return await self.call(leases.driver.perform, effect, None)
         return leases.driver.perform(effect, report)
 
-    async def _wait(self, name: str | None, limit_s: float) -> None:
+    async def _wait(self, name: str | None, seen: Record | None, limit_s: float) -> None:
         loop = asyncio.get_running_loop()
-        before = None if name is None else self.store.records().get(name)
         give_up, pause = loop.time() + limit_s, LOOK_S_MIN
         while (left := give_up - loop.time()) > 0:
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, LOOK_S_MAX)
             try:
-                if name is not None and await self.call(self.store.look, name) != before:
+                if name is not None and await self.call(self.store.look, name) != seen:
                     return
             except (Unavailable, OutcomeUnknown):
                 pass  # it cannot tell now; time passes all the same

@@ -66,14 +66,15 @@ class Driver:
                 return operation(*effect.arguments)
             return operation(*effect.arguments, owner=effect.owner)
         if isinstance(effect, Wait):
-            return self._wait(effect.name, effect.limit_ns / NS_PER_S)
+            return self._wait(effect, effect.limit_ns / NS_PER_S)
         assert isinstance(effect, Report), effect
         return None if report is None else report(effect.record)
 
-    def _wait(self, name: str | None, limit_s: float) -> None:
-        if name is not None:
+    def _wait(self, effect: Wait, limit_s: float) -> None:
+        if effect.name is not None:
             try:
-                self.store.wait_changed(limit_s, name=name)
+                if self.store.records().get(effect.name) == effect.seen:
+                    self.store.wait_changed(limit_s, name=effect.name)
                 return
             except (Unavailable, OutcomeUnknown):
                 pass  # it cannot tell now; time passes all the same

@@ -85,13 +85,15 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """Wanted: a pause until the lease is another than the store's picture shows, or time is up.
+    """Wanted: a pause until the lease has another record than `seen`, or time is up.
 
-    With no name, a plain pause. It may end early at any time, for no reason.
+    With no name, a plain pause. It may end early at any time, for no reason. `seen` is part of it,
+    because the picture of a store may have been brought up to date by somebody else meanwhile.
     """
 
     name: str | None
     limit_ns: int
+    seen: Record | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -251,7 +253,8 @@ class _Rivals:
             self._reported = holding
             yield Report(self.current)
         left_ns = pause_ns if deadline_ns is None else max(0, deadline_ns - now_ns)
-        yield Wait(None if self.current is None else self.name, min(pause_ns, left_ns))
+        name = None if self.current is None else self.name
+        yield Wait(name, min(pause_ns, left_ns), self.current)
 
     def denial(self) -> Exception:
         """What to say if the wait is over."""

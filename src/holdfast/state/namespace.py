@@ -326,7 +326,12 @@ class Namespace(Closing):
             Closed: The namespace was closed.
         """
         suffix = files.STATE_SUFFIX
-        found = [entry for entry in os.listdir(self._directory()) if entry.endswith(suffix)]
+        # Not by the descriptor that we have: its position belongs to all threads that list.
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory())
+        try:
+            found = [entry for entry in os.listdir(fd) if entry.endswith(suffix)]
+        finally:
+            os.close(fd)
         return sorted(entry.removesuffix(suffix) for entry in found)
 
     def survey(self) -> list[Entry]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from holdfast.state import Namespace
 from tests.fixtures_state import RunScript
 
 # The soft limit of descriptors is for programs that use select(2); a child raises its own.
@@ -169,3 +172,13 @@ def test_all_that_a_killed_process_left_are_new_to_the_next(script: RunScript) -
     print("done")
     """,
     )
+
+
+def test_threads_that_list_at_once_see_all_names(namespace: Namespace) -> None:
+    """A descriptor of a directory has one position, and it is shared by all threads."""
+    names = sorted(f"s{i:03}" for i in range(300))
+    states = [namespace.subscribe(name, "rw", size=8) for name in names]
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(lambda _: namespace.names(), range(400)))
+    assert all(one == names for one in seen)
+    del states

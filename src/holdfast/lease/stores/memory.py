@@ -210,18 +210,21 @@ class MemoryStore(Closing):
         """Wait until the records are others than `records` shows."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.database.changed:
+            before = self._shown(name)  # once: another thread may look while this one waits
             while True:
-                before = self._picture
                 if name is None:
                     self.refresh()
                 else:
                     self.look(name)
-                if self._picture != before:
+                if self._shown(name) != before:
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 self.database.changed.wait(left)
+
+    def _shown(self, name: str | None) -> Mapping[str, Record] | Record | None:
+        return self._picture if name is None else self._picture.get(name)
 
     # -- time -------------------------------------------------------------------------------------
 
