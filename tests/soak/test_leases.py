@@ -21,7 +21,7 @@ SCENARIOS = [
     scenarios.long_terms,
     scenarios.gates,
 ]
-BLOCK = 200
+BLOCK = 50
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
