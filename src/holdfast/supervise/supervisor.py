@@ -330,11 +330,10 @@ class _Run:
             self._suspend()
 
     def _suspend(self) -> None:
-        """Stop, as the command has done, so that the shell goes on.
+        """Stop, as the command has done, so that the shell goes on and takes its terminal.
 
         Nobody renews the lease now: it may be lost when we continue, and that is looked at first.
         """
-        self._terminal.take_back(self._family.leader)
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         if self._asked_to_pause:
             os.kill(os.getpid(), signal.SIGTSTP)

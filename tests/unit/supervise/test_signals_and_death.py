@@ -66,6 +66,7 @@ def test_user_signals_are_for_the_command_alone(start: Start) -> None:
     _, sleep = one.numbers()
     one.process.send_signal(signal.SIGUSR1)
     assert one.line() == "heard"
+    time.sleep(0.5)
     assert lives(sleep)
 
 

@@ -160,11 +160,23 @@ def test_in_a_pipeline_that_it_does_not_lead_ctrl_z_and_ctrl_c_reach_it(shell: S
 
 def test_who_comes_next_in_a_pipeline_may_read_the_keys(shell: Shell) -> None:
     """As the pager behind a report does it."""
-    pager = "sh -c 'cat; read x < /dev/tty; echo turned $x'"
-    shell.type(shell.supervised("sh", "-c", "echo rea''dy; sleep 1; echo late") + f" | {pager}")
-    shell.expect("late")
+    pager = "sh -c 'read y; echo $y; read x < /dev/tty; echo turned $x'"
+    shell.type(shell.supervised("sh", "-c", "echo rea''dy; sleep 1000") + f" | {pager}")
+    shell.expect("ready")
     shell.type("the page")
     shell.expect("turned the page")
+    shell.key("C")
+
+
+def test_a_script_gets_back_the_terminal_that_the_command_has_borrowed(shell: Shell) -> None:
+    command = shell.supervised("sh", "-c", "echo rea''dy; read x; echo got $x")
+    shell.type(f"({command}; echo next; read y; echo after $y)")
+    shell.expect("ready")
+    shell.type("word")
+    shell.expect("got word")
+    shell.expect("next")
+    shell.type("more")
+    shell.expect("after more")
 
 
 def test_a_command_whose_input_is_a_pipe_may_ask_on_the_terminal(shell: Shell) -> None:
