@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from holdfast.durations import seconds
@@ -80,11 +81,13 @@ class AsyncHeld:
 
     async def release(self) -> None:
         """Give it back."""
-        await self._leases.call(self._held.release)
+        if not self._leases.closed:  # which has given back everything
+            await self._leases.call(self._held.release)
 
     async def close(self) -> None:
         """Give it back, and only log it if the store cannot be reached."""
-        await self._leases.call(self._held.close)
+        if not self._leases.closed:
+            await self._leases.call(self._held.close)
 
 
 class AsyncHold:
@@ -108,7 +111,16 @@ class AsyncHold:
             await asyncio.shield(held.close())
 
     def __call__(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        """The coroutine function, under the lease."""
+        """The coroutine function, under the lease.
+
+        Raises:
+            TypeError: It is none.
+        """
+        called = getattr(function, "__call__", None)  # noqa: B004 - not whether, but what
+        if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
+            raise TypeError(
+                f"{function!r} is no coroutine function; use hold() of lease.open() for others"
+            )
 
         @functools.wraps(function)
         async def under_lease(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -8,16 +8,18 @@ Renewal and the watchdog are threads here too: a loop that is busy starves nobod
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from holdfast.clock import NS_PER_S
 from holdfast.durations import seconds
-from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from holdfast.errors import Closed, HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.lease import scripts
 from holdfast.lease.async_held import AsyncHold
+from holdfast.lease.beside import Beside
 from holdfast.lease.leases import Leases, changes
 from holdfast.lease.leases import open as open_blocking
+from holdfast.lease.record import check_word
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,15 +45,15 @@ LOOK_S_MAX = 0.2
 class AsyncToken:
     """A question that can be asked again and again; see `holdfast.lease.leases.Token`."""
 
-    def __init__(self, leases: AsyncLeases, token: Any) -> None:
+    def __init__(self, leases: AsyncLeases, name: str, holder: str) -> None:
         self._leases = leases
-        self._token = token
-        self.name, self.holder = token.name, token.holder
+        self.name = check_word(name, "name of a lease")
+        self.holder = check_word(holder, "holder")
 
     async def check(self) -> Record:
         """Ask the store, now."""
-        record: Record = await self._leases.call(self._token.check)
-        return record
+        name, holder = self.name, self.holder
+        return await self._leases.call(lambda: self._leases.blocking.token(name, holder).check())
 
 
 class AsyncLeases:
@@ -64,7 +66,7 @@ class AsyncLeases:
     def __init__(self, url: str, namespace: str, clock: Clock | None) -> None:
         self._arguments: dict[str, Any] = {"url": url, "namespace": namespace, "clock": clock}
         self._leases: Leases | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-lease-async")
+        self._beside = Beside("holdfast-lease-async")
 
     @property
     def blocking(self) -> Leases:
@@ -83,10 +85,18 @@ class AsyncLeases:
         """Whose leases."""
         return str(self._arguments["namespace"])
 
+    @property
+    def closed(self) -> bool:
+        """True after `close`, and while it goes on."""
+        return self._beside.ended
+
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something that asks the store, beside the loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        """Run something that asks the store, beside the loop.
+
+        Raises:
+            Closed: These leases are closed.
+        """
+        return await asyncio.wrap_future(self._beside.submit(lambda: function(*args, **kwargs)))
 
     def hold(
         self,
@@ -126,7 +136,8 @@ class AsyncLeases:
                     return made[0]
                 await self._run(scripts.release(claimed.record))
         except BaseException as error:
-            await asyncio.shield(self.call(leases.undo, error, terms, holder, made))
+            with suppress(Closed):  # then it lapses by itself
+                await asyncio.shield(self.call(leases.undo, error, terms, holder, made))
             raise
 
     async def claim(
@@ -140,7 +151,7 @@ class AsyncLeases:
 
     def token(self, name: str, holder: str) -> AsyncToken:
         """Whether that holder holds that lease: a question, to be asked with `check`."""
-        return AsyncToken(self, self.blocking.token(name, holder))
+        return AsyncToken(self, name, holder)
 
     async def records(self) -> Listing:
         """Every lease that somebody holds, read from the store now."""
@@ -176,9 +187,15 @@ class AsyncLeases:
 
     async def close(self) -> None:
         """Give back what is held, and let go of the store."""
-        if self._leases is not None and not self._leases.closed:
-            await asyncio.shield(self.call(self._leases.close))
-        self._thread.shutdown(wait=False)
+        if self.closed:
+            return
+        closing = self._beside.submit(self._close)
+        self._beside.end()
+        await asyncio.shield(asyncio.wrap_future(closing))
+
+    def _close(self) -> None:
+        if self._leases is not None:
+            self._leases.close()
 
     async def __aenter__(self) -> Self:
         await self.call(lambda: self.blocking)
