@@ -1,4 +1,4 @@
-"""What the tests of the engine share: an identity of two bytes, its codec, and a runtime that notes.
+"""What the tests of the engine share: a small identity, its codec, and a runtime that notes.
 
 The codec is as plain as can be, and not one of ours, so that these tests are of the engine alone:
 an identity is its address and its bump, one byte each; a header is sender, incarnation (two bytes,
@@ -102,10 +102,9 @@ class PlainCodec:
 
     def decode_header(self, data: bytes, /) -> tuple[Header[Id], int]:
         try:
-            kind: Any = TAGS[data[6] - 1]
-            if data[6] == 0:
-                raise IndexError("no tag")
-            at, values = 7, []
+            kind: Any = TAGS[data[6] - 1 if data[6] else len(TAGS)]
+            at = 7
+            values: list[Any] = []
             if kind in (PingReq, IndirectPing, IndirectAck, ForwardedAck):
                 values.append(Id(data[7], data[8]))
                 at = 9
@@ -253,6 +252,10 @@ def packet(
     if updates is not None and not isinstance(message, Announce | Broadcast | TurnUndead):
         data += len(updates).to_bytes(2, "big") + b"".join(map(CODEC.encode_member, updates))
     return data + b"".join(len(item).to_bytes(2, "big") + item for item in items)
+
+
+def changed(config: Config, **settings: Any) -> Config:
+    return replace(config, **settings)
 
 
 def alive(identity: Id, incarnation: int = 0) -> Member[Id]:

@@ -202,7 +202,7 @@ class Trivial:
 
 @BOTH
 def test_the_values_of_the_crates_own_test(name: str) -> None:
-    """9, testing.rs and codecs: message, header and member round trips; bincode, postcard"""
+    """9, testing.rs and codecs: message, header and member round trips; bincode, postcard."""
     codec = CODECS[name](Trivial)
     header = Header(Trivial(1), 0, Trivial(2), PingReq(Trivial(3), 1))
     assert codec.encode_header(header) == hexed("01 00 02 02 03 01")
@@ -229,6 +229,9 @@ class Plain:
         return False
 
 
+_ON = True
+
+
 @dataclass(frozen=True)
 class Inner:
     small: I8
@@ -251,7 +254,7 @@ class Everything(Plain):
 
 
 FULL = Everything(
-    True,
+    _ON,
     "né",
     b"\0\1",
     2**128 - 1,

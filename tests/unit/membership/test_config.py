@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from holdfast.errors import InvalidArgument
 from holdfast.membership import Config, Periodic
+from tests.unit.membership.stage import changed
 
 S = 1_000_000_000
 
 
 @pytest.mark.parametrize(("n", "seconds"), [(5, 4), (10, 4), (100, 8)])
 def test_a_suspicion_grows_slowly_with_the_cluster(n: int, seconds: int) -> None:
-    """9, config.rs: suspicion_scales_slowly"""
+    """9, config.rs: suspicion_scales_slowly."""
     assert Config.lan(n).suspect_to_down_after_ns == seconds * S
 
 
@@ -78,7 +77,7 @@ def test_the_simple_preset_does_nothing_by_itself() -> None:
 )
 def test_what_makes_no_sense_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InvalidArgument, match=name):
-        replace(Config.simple(), **{name: value})
+        changed(Config.simple(), **{name: value})
 
 
 def test_a_period_and_a_number_are_positive() -> None:

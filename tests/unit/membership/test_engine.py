@@ -44,6 +44,7 @@ from tests.unit.membership.stage import (
     Id,
     Noting,
     alive,
+    changed,
     down,
     engine,
     knowing,
@@ -54,7 +55,7 @@ TWO, THREE = Id(2), Id(3)
 
 
 def test_a_new_engine_knows_nobody_and_is_whom_it_was_told_to_be() -> None:
-    """9.1"""
+    """9.1."""
     member, runtime = engine(), Noting()
     assert member.connection is Connection.DISCONNECTED
     assert (member.num_members, member.members(), member.membership_state()) == (0, [], [])
@@ -69,10 +70,10 @@ def test_a_new_engine_knows_nobody_and_is_whom_it_was_told_to_be() -> None:
 
 @pytest.mark.parametrize("name", ["probe_period_ns", "probe_rtt_ns"])
 def test_the_durations_of_a_probe_cannot_change(name: str) -> None:
-    """9.2"""
+    """9.2."""
     member = engine()
     with pytest.raises(InvalidConfig, match=name):
-        member.set_config(replace(SIMPLE, **{name: getattr(SIMPLE, name) + 1}))
+        member.set_config(changed(SIMPLE, **{name: getattr(SIMPLE, name) + 1}))
     assert member.config is SIMPLE
     member.set_config(replace(SIMPLE))
     member.set_config(replace(SIMPLE, max_transmissions=3))
@@ -83,19 +84,19 @@ def test_the_durations_of_a_probe_cannot_change(name: str) -> None:
     "name", ["periodic_announce", "periodic_announce_to_down_members", "periodic_gossip"]
 )
 def test_what_is_periodic_can_be_slowed_and_switched_off_but_not_on(name: str) -> None:
-    """9.44, 9.45, 9.46"""
+    """9.44, 9.45, 9.46."""
     member = engine()
     with pytest.raises(InvalidConfig, match=name):
-        member.set_config(replace(SIMPLE, **{name: Periodic(5, 1)}))
+        member.set_config(changed(SIMPLE, **{name: Periodic(5, 1)}))
     assert member.config is SIMPLE
     member = engine(config=Config.lan(10))
-    member.set_config(replace(Config.lan(10), **{name: Periodic(5, 1)}))
-    member.set_config(replace(Config.lan(10), **{name: None}))
+    member.set_config(changed(Config.lan(10), **{name: Periodic(5, 1)}))
+    member.set_config(changed(Config.lan(10), **{name: None}))
     assert getattr(member.config, name) is None
 
 
 def test_a_probe_that_falls_due_while_nobody_is_known_is_an_error() -> None:
-    """9.3"""
+    """9.3."""
     runtime = Noting()
     with pytest.raises(NotConnected):
         engine().handle_timer(ProbeRandomMember(0), runtime)
@@ -103,7 +104,7 @@ def test_a_probe_that_falls_due_while_nobody_is_known_is_an_error() -> None:
 
 
 def test_what_the_codec_refuses_comes_out() -> None:
-    """9.4"""
+    """9.4."""
     member, runtime = engine(codec=BrokenCodec()), Noting()
     with pytest.raises(EncodeFailed):
         member.announce(TWO, runtime)
@@ -124,7 +125,7 @@ def test_nobody_reaches_himself_through_others(kind: type) -> None:
 
 @pytest.mark.parametrize("src", [ME, Id(1, 9)], ids=["identity", "address"])
 def test_a_packet_from_ones_own_address_is_refused(src: Id) -> None:
-    """9.12, 9.13"""
+    """9.12, 9.13."""
     member, runtime = engine(), Noting()
     with pytest.raises(DataFromOurselves):
         member.handle_data(packet(src, Gossip(), updates=[alive(TWO)]), runtime)
@@ -132,7 +133,7 @@ def test_a_packet_from_ones_own_address_is_refused(src: Id) -> None:
 
 
 def test_an_announce_is_nothing_but_a_header() -> None:
-    """9.14"""
+    """9.14."""
     member, runtime = engine(), Noting()
     for more in (b"x", b"\0\0"):
         with pytest.raises(MalformedPacket):
@@ -141,7 +142,7 @@ def test_an_announce_is_nothing_but_a_header() -> None:
 
 
 def test_no_more_bytes_than_a_packet_holds() -> None:
-    """9.34"""
+    """9.34."""
     member, runtime = engine(), Noting()
     limit = SIMPLE.max_packet_size
     with pytest.raises(DataTooBig):
@@ -166,7 +167,7 @@ def test_without_a_handler_items_are_refused() -> None:
 
 @pytest.mark.parametrize("tail", [b"x", b"\0\1", b"\0\0", b"\0\2x", b"\0\0x"], ids=bytes.hex)
 def test_broken_items_are_an_error_after_all_else_was_done(tail: bytes) -> None:
-    """9.36"""
+    """9.36."""
     member, runtime = engine(), Noting()
     with pytest.raises(DecodeFailed):
         member.handle_data(packet(TWO, Ping(1), updates=[alive(THREE)]) + tail, runtime)
@@ -176,7 +177,7 @@ def test_broken_items_are_an_error_after_all_else_was_done(tail: bytes) -> None:
 
 @pytest.mark.parametrize("message", [Ping(1), Gossip(), Broadcast(), TurnUndead()], ids=repr)
 def test_a_single_byte_after_the_header_is_no_section_of_anything(message: Ping) -> None:
-    """9.36"""
+    """9.36."""
     member, runtime = engine(), Noting()
     with pytest.raises(MalformedPacket):
         member.handle_data(packet(TWO, message, updates=None) + b"x", runtime)
@@ -193,7 +194,7 @@ def test_a_packet_with_fewer_members_than_it_says_changes_nothing() -> None:
 
 
 def test_updates_about_oneself_are_no_members() -> None:
-    """9.58"""
+    """9.58."""
     member, runtime = engine(), Noting()
     updates = [alive(ME), down(Id(1, 3)), alive(TWO), alive(ME, 3)]
     member.handle_data(packet(THREE, Gossip(), updates=updates), runtime)

@@ -34,7 +34,7 @@ TWO = Id(2)
 
 
 def test_an_announce_is_answered_with_a_feed_and_both_know_each_other() -> None:
-    """9.5"""
+    """9.5."""
     one, two = engine(ME), engine(TWO)
     here, there = Noting(), Noting()
     one.announce(TWO, here)
@@ -59,7 +59,7 @@ def test_an_announce_is_answered_with_a_feed_and_both_know_each_other() -> None:
 
 
 def test_a_feed_names_active_members_and_not_who_asks() -> None:
-    """9.6"""
+    """9.6."""
     member, runtime = engine(), Noting()
     member.apply_many([alive(Id(3)), suspect(Id(4)), down(Id(5))], runtime)
     runtime.clear()
@@ -69,7 +69,7 @@ def test_a_feed_names_active_members_and_not_who_asks() -> None:
 
 
 def test_an_announce_reaches_whoever_lives_at_the_address() -> None:
-    """9.15"""
+    """9.15."""
     member, runtime = engine(), Noting()
     member.handle_data(packet(TWO, Announce(), dst=Id(9)), runtime)
     assert (member.membership_state(), runtime.all) == ([], [])
@@ -84,7 +84,7 @@ def test_any_other_message_for_another_identity_is_ignored() -> None:
 
 
 def test_ones_own_past_is_not_learned_as_somebody_active() -> None:
-    """9.47"""
+    """9.47."""
     member, runtime = engine(Id(1, 1)), Noting()
     member.handle_data(packet(TWO, Gossip(), dst=Id(1, 1), updates=[alive(Id(1, 0))]), runtime)
     assert member.members() == [alive(TWO)]
@@ -94,7 +94,7 @@ def test_ones_own_past_is_not_learned_as_somebody_active() -> None:
 
 @pytest.mark.parametrize("size", range(10, 40))
 def test_a_feed_that_is_short_of_room_ends_with_a_whole_member(size: int) -> None:
-    """9.48"""
+    """9.48."""
     config = replace(SIMPLE, max_packet_size=size)
     member, runtime = knowing(*map(Id, range(3, 12)), config=config)
     runtime.clear()
@@ -108,7 +108,7 @@ def test_a_feed_that_is_short_of_room_ends_with_a_whole_member(size: int) -> Non
 
 
 def test_a_feed_names_as_many_as_fit() -> None:
-    """9.49"""
+    """9.49."""
     member, runtime = knowing(*map(Id, range(3, 256)))
     runtime.clear()
     member.handle_data(packet(TWO, Announce()), runtime)

@@ -36,7 +36,7 @@ def becomes(known: Member[Id], update: Member[Id]) -> Member[Id]:
 def test_an_alive_member_yields_to_what_is_newer_and_to_suspicion_of_the_same(
     incarnation: int,
 ) -> None:
-    """9, member.rs: alive_transitions"""
+    """9, member.rs: alive_transitions."""
     known, newer = alive(TWO, 2), incarnation > 2
     assert becomes(known, alive(TWO, incarnation)) == (alive(TWO, incarnation) if newer else known)
     assert becomes(known, suspect(TWO, incarnation)) == (
@@ -49,7 +49,7 @@ def test_an_alive_member_yields_to_what_is_newer_and_to_suspicion_of_the_same(
 
 @pytest.mark.parametrize("incarnation", [0, 1, 2, 3])
 def test_a_suspect_yields_only_to_what_is_newer(incarnation: int) -> None:
-    """9, member.rs: suspect_transitions"""
+    """9, member.rs: suspect_transitions."""
     known, newer = suspect(TWO, 2), incarnation > 2
     for update in (alive(TWO, incarnation), suspect(TWO, incarnation)):
         assert becomes(known, update) == (update if newer else known)
@@ -60,13 +60,13 @@ def test_a_suspect_yields_only_to_what_is_newer(incarnation: int) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_down_is_the_end(state: State) -> None:
-    """9, member.rs: down_never_transitions"""
+    """9, member.rs: down_never_transitions."""
     for incarnation in range(4):
         assert becomes(down(TWO, 2), Member(TWO, incarnation, state)) == down(TWO, 2)
 
 
 def test_probes_go_round_and_then_in_another_order() -> None:
-    """9, member.rs: next_walks_sequentially_then_shuffles"""
+    """9, member.rs: next_walks_sequentially_then_shuffles."""
     made = members(*[alive(Id(n)) for n in range(10)])
     first = [made.next_to_probe() for _ in range(10)]
     second = [made.next_to_probe() for _ in range(10)]
@@ -84,7 +84,7 @@ def test_a_round_goes_by_who_is_down() -> None:
 
 
 def test_nobody_is_picked_where_nobody_is_active() -> None:
-    """9, member.rs: next_yields_none_with_no_active_members"""
+    """9, member.rs: next_yields_none_with_no_active_members."""
     assert members().next_to_probe() is None
     made = members(down(TWO), down(THREE))
     assert [made.next_to_probe() for _ in range(3)] == [None] * 3
@@ -93,7 +93,7 @@ def test_nobody_is_picked_where_nobody_is_active() -> None:
 
 
 def test_only_what_is_known_can_be_applied_to() -> None:
-    """9, member.rs: apply_existing_if_behaviour"""
+    """9, member.rs: apply_existing_if_behaviour."""
     made = members(alive(TWO, 1))
     assert made.apply_existing(alive(THREE)) is None
     no = made.apply_existing(suspect(TWO, 1), lambda record: record.incarnation == 0)
@@ -105,7 +105,7 @@ def test_only_what_is_known_can_be_applied_to() -> None:
 
 
 def test_the_summary_says_what_was_changed() -> None:
-    """9, member.rs: apply_summary_behaviour"""
+    """9, member.rs: apply_summary_behaviour."""
     made = members()
     for update, active, applied, turned in (
         (suspect(TWO), True, True, True),
@@ -120,7 +120,7 @@ def test_the_summary_says_what_was_changed() -> None:
 
 
 def test_only_exactly_who_is_down_is_forgotten() -> None:
-    """9, member.rs: remove_if_down_works"""
+    """9, member.rs: remove_if_down_works."""
     made = members(down(TWO), alive(THREE))
     assert not made.remove_if_down(THREE)
     assert not made.remove_if_down(Id(2, 1))
@@ -133,7 +133,7 @@ def test_only_exactly_who_is_down_is_forgotten() -> None:
 
 @pytest.mark.parametrize("size", [5, 200])
 def test_some_are_picked_at_random_and_none_twice(size: int) -> None:
-    """9, member.rs: choose_active_members_behaviour"""
+    """9, member.rs: choose_active_members_behaviour."""
     made = members(
         *[alive(Id(n)) for n in range(size)],
         suspect(Id(size)),
@@ -167,20 +167,26 @@ def test_all_are_equally_likely_to_be_picked(size: int, hidden: int) -> None:
 
 @pytest.mark.parametrize(("known", "update"), list(product([alive, suspect, down], repeat=2)))
 def test_the_winner_of_an_address_takes_its_place_state_and_all(known: type, update: type) -> None:
-    """9, member.rs: sets_replaced_id_on_addr_conflict"""
+    """9, member.rs: sets_replaced_id_on_addr_conflict."""
     older, newer = known(Id(2, 1), 9), update(Id(2, 2), 4)
     made = members(older)
     summary = made.apply(newer)
     assert summary == Summary(
-        newer.active, True, older.active != newer.active, Conflict.REPLACED, Id(2, 1)
+        newer.active,
+        applied=True,
+        turned=older.active != newer.active,
+        conflict=Conflict.REPLACED,
+        replaced=Id(2, 1),
     )
     assert list(made) == [newer]
     assert made.num_active == newer.active
 
     lost = made.apply(older)
-    assert lost == Summary(newer.active, False, False, Conflict.LOST)
+    assert lost == Summary(newer.active, applied=False, turned=False, conflict=Conflict.LOST)
     failed = made.apply_existing(known(Id(2, 3)), _never)
-    assert failed == Summary(newer.active, False, False, Conflict.FAILED_CONDITION)
+    assert failed == Summary(
+        newer.active, applied=False, turned=False, conflict=Conflict.FAILED_CONDITION
+    )
     assert list(made) == [newer]
 
 
@@ -207,13 +213,16 @@ def test_only_exact_news_of_the_living_settles() -> None:
     assert not settles(alive(TWO, 5))
 
 
-def test_what_is_settled_ends_with_the_record() -> None:
-    for ending in (lambda m: m.apply(alive(Id(2, 1))), lambda m: m.remove_if_down(THREE)):
-        made = members(alive(TWO), down(THREE))
-        made.settle(alive(TWO), b"x", made.apply(alive(TWO)))
-        assert made.settled == {b"x"}
-        ending(made)
-        assert made.settled == set()
+@pytest.mark.parametrize("ending", ["replaced", "forgotten"])
+def test_what_is_settled_ends_with_the_record(ending: str) -> None:
+    made = members(alive(TWO), down(THREE))
+    made.settle(alive(TWO), b"x", made.apply(alive(TWO)))
+    assert made.settled == {b"x"}
+    if ending == "replaced":
+        made.apply(alive(Id(2, 1)))
+    else:
+        made.remove_if_down(THREE)
+    assert made.settled == set()
 
 
 def test_what_is_settled_is_bounded() -> None:

@@ -55,7 +55,7 @@ def finish(member: Any, runtime: Noting) -> None:
 
 
 def test_a_probe_pings_one_and_starts_both_timers() -> None:
-    member, runtime, target = probing(*FEW)
+    _, runtime, target = probing(*FEW)
     assert [(sent.to, sent.message) for sent in runtime.packets] == [(target, Ping(1))]
     assert runtime.timers == [
         (SendIndirectProbe(target, 0), SIMPLE.probe_rtt_ns),
@@ -64,8 +64,8 @@ def test_a_probe_pings_one_and_starts_both_timers() -> None:
 
 
 def test_a_probe_without_its_second_half_is_an_error_and_the_next_goes_on() -> None:
-    """9.10, 9.38"""
-    member, runtime, target = probing(*FEW)
+    """9.10, 9.38."""
+    member, runtime, _ = probing(*FEW)
     following = runtime.timer(ProbeRandomMember)
     runtime.clear()
     with pytest.raises(IncompleteProbeCycle):
@@ -79,7 +79,7 @@ def test_a_probe_without_its_second_half_is_an_error_and_the_next_goes_on() -> N
 
 
 def test_after_a_change_of_identity_the_old_timers_mean_nothing() -> None:
-    """9.20, 9.21"""
+    """9.20, 9.21."""
     member, runtime, _ = probing(*FEW)
     second, following = runtime.timer(SendIndirectProbe), runtime.timer(ProbeRandomMember)
     member.change_identity(Id(1, 1), runtime)
@@ -92,7 +92,7 @@ def test_after_a_change_of_identity_the_old_timers_mean_nothing() -> None:
 
 
 def test_losing_the_last_member_ends_the_probe() -> None:
-    """9.22"""
+    """9.22."""
     member, runtime, _ = probing(TWO)
     second, following = runtime.timer(SendIndirectProbe), runtime.timer(ProbeRandomMember)
     runtime.clear()
@@ -113,7 +113,7 @@ def test_losing_the_last_member_ends_the_probe() -> None:
 
 @pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
 def test_an_answer_makes_the_probe_a_success(late: bool) -> None:
-    """9.23"""
+    """9.23."""
     member, runtime, target = probing(*FEW)
     second, following = runtime.timer(SendIndirectProbe), runtime.timer(ProbeRandomMember)
     runtime.clear()
@@ -131,7 +131,7 @@ def test_an_answer_makes_the_probe_a_success(late: bool) -> None:
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_an_answer_to_another_probe_does_not_count(number: int) -> None:
-    """9.24"""
+    """9.24."""
     member, runtime, target = probing(*FEW)
     member.handle_data(packet(target, Ack(number)), runtime)
     finish(member, runtime)
@@ -155,7 +155,7 @@ def asked(member: Any, runtime: Noting) -> list[Id]:
 
 
 def test_an_answer_through_a_helper_counts_and_of_an_outsider_does_not() -> None:
-    """9.25"""
+    """9.25."""
     member, runtime, target = probing(*FEW)
     following = runtime.timer(ProbeRandomMember)
     helpers = asked(member, runtime)
@@ -171,7 +171,7 @@ def test_an_answer_through_a_helper_counts_and_of_an_outsider_does_not() -> None
 
 
 def test_an_outsider_helps_nobody() -> None:
-    """9.25"""
+    """9.25."""
     member, runtime, target = probing(*FEW)
     following = runtime.timer(ProbeRandomMember)
     helpers = asked(member, runtime)
@@ -192,7 +192,7 @@ def test_an_outsider_helps_nobody() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_each_question_has_its_answer(message: Ping, to: Id, answer: Ack) -> None:
-    """9.26, 9.27, 9.28, 9.29"""
+    """9.26, 9.27, 9.28, 9.29."""
     member, runtime = engine(), Noting()
     member.handle_data(packet(TWO, message), runtime)
     assert [(sent.to, sent.message) for sent in runtime.packets] == [(to, answer)]
@@ -223,7 +223,7 @@ def test_only_a_suspect_that_hears_of_it_can_refute() -> None:
 
 
 def test_who_was_declared_down_while_probed_is_not_asked_for() -> None:
-    """9.54"""
+    """9.54."""
     member, runtime, target = probing(*FEW)
     second = runtime.timer(SendIndirectProbe)
     member.apply_many([down(target)], runtime)
@@ -264,7 +264,7 @@ def test_probes_are_counted_in_a_byte() -> None:
     for _ in range(600):
         member.handle_timer(ProbeRandomMember(0), runtime)
         (ping,) = runtime.sent(Ping)
-        numbers.append(ping.message.number)
+        numbers.append(ping.data[-3])
         member.handle_timer(SendIndirectProbe(TWO, 0), runtime)
         member.handle_data(packet(TWO, Ack(numbers[-1])), runtime)
         runtime.clear()

@@ -45,7 +45,7 @@ TELLING = replace(SIMPLE, notify_down_members=True)
 
 
 def test_every_change_is_told_once() -> None:
-    """9.9"""
+    """9.9."""
     member, runtime = engine(), Noting()
 
     def told(*updates: Member[Id]) -> list[object]:
@@ -72,7 +72,7 @@ def test_every_change_is_told_once() -> None:
 
 
 def test_a_member_that_is_down_has_no_part_but_still_sees_others() -> None:
-    """9.9"""
+    """9.9."""
     member, runtime = knowing(TWO)
     member.apply_many([down(ME)], runtime)
     runtime.clear()
@@ -83,7 +83,7 @@ def test_a_member_that_is_down_has_no_part_but_still_sees_others() -> None:
 
 
 def test_a_suspicion_is_refuted_by_a_higher_incarnation_as_long_as_there_is_one() -> None:
-    """9.16"""
+    """9.16."""
     member, runtime = knowing(TWO)
     for heard, then in ((0, 1), (1, 2), (500, 501), (65_534, 65_535)):
         member.apply_many([suspect(ME, heard)], runtime)
@@ -95,7 +95,7 @@ def test_a_suspicion_is_refuted_by_a_higher_incarnation_as_long_as_there_is_one(
 
 
 def test_an_old_suspicion_is_no_reason_to_rise() -> None:
-    """9.17"""
+    """9.17."""
     member, runtime = knowing(TWO)
     member.apply_many([suspect(ME, 7)], runtime)
     member.apply_many([suspect(ME, heard) for heard in (0, 3, 7)], runtime)
@@ -103,7 +103,7 @@ def test_an_old_suspicion_is_no_reason_to_rise() -> None:
 
 
 def test_every_suspicion_is_answered_with_a_gossip_old_or_not() -> None:
-    """9.18"""
+    """9.18."""
     member, runtime = knowing(TWO)
     for n in range(5):
         runtime.clear()
@@ -120,7 +120,7 @@ def test_news_of_being_alive_is_no_news() -> None:
 
 
 def test_a_change_of_identity_is_told_at_once() -> None:
-    """9.19"""
+    """9.19."""
     member, runtime = knowing(TWO)
     runtime.clear()
     member.change_identity(Id(1, 1), runtime)
@@ -133,7 +133,7 @@ def test_a_change_of_identity_is_told_at_once() -> None:
 
 
 def test_who_leaves_says_so() -> None:
-    """9.31"""
+    """9.31."""
     member, runtime = knowing(TWO, THREE)
     runtime.clear()
     member.leave_cluster(runtime)
@@ -149,7 +149,7 @@ def test_who_leaves_says_so() -> None:
 
 
 def test_who_leaves_says_it_once_to_each() -> None:
-    """9.32"""
+    """9.32."""
     member, runtime = knowing(*map(Id, range(2, 12)))
     runtime.clear()
     member.leave_cluster(runtime)
@@ -163,7 +163,7 @@ def test_who_leaves_alone_is_gone_too() -> None:
 
 
 def test_a_member_that_was_declared_down_comes_back_renewed() -> None:
-    """9.33"""
+    """9.33."""
     member, runtime = knowing(TWO, identity=AGAIN)
     runtime.clear()
     member.handle_data(packet(TWO, Gossip(), updates=[down(ME), alive(THREE)]), runtime)
@@ -191,7 +191,7 @@ def test_a_renewed_identity_that_would_lose_is_not_taken() -> None:
 
 
 def test_a_member_is_told_that_it_was_declared_down() -> None:
-    """9.39"""
+    """9.39."""
     member, runtime = knowing(TWO, THREE, config=TELLING)
     member.apply_many([suspect(TWO)], runtime)
     runtime.clear()
@@ -231,7 +231,7 @@ def test_being_told_by_an_active_member_is_believed_too() -> None:
 
 
 def test_of_two_identities_at_one_address_the_winner_stays() -> None:
-    """9.51"""
+    """9.51."""
     member, runtime = knowing(Id(2, 1))
     member.apply_many([alive(Id(2, 0))], runtime)
     assert member.members() == [alive(Id(2, 1))]
@@ -251,7 +251,7 @@ def test_a_renewed_member_is_not_condemned_for_its_past() -> None:
 
 
 def test_a_conflict_is_told_as_what_it_changes() -> None:
-    """9.53"""
+    """9.53."""
     member, runtime = knowing(TWO, THREE)
 
     def told(update: Member[Id]) -> list[object]:
@@ -269,7 +269,7 @@ def test_a_conflict_is_told_as_what_it_changes() -> None:
 
 
 def test_the_past_of_a_member_has_no_say() -> None:
-    """9.55"""
+    """9.55."""
     member, runtime = knowing(Id(2, 1), THREE)
     runtime.clear()
     member.handle_data(packet(TWO, Ping(1), updates=[alive(FOUR)]), runtime)

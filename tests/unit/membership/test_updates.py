@@ -15,7 +15,7 @@ def backlog(*entries: tuple[str, bytes, int]) -> Backlog:
 
 
 def test_a_new_entry_takes_the_place_of_the_old_and_is_told_so_often() -> None:
-    """9, broadcast.rs: piggyback_behaviour"""
+    """9, broadcast.rs: piggyback_behaviour."""
     made = backlog(("a", b"old", 2), ("a", b"new", 3))
     assert len(made) == 1
     assert [made.take(9) for _ in range(4)] == [[b"new"]] * 3 + [[]]
@@ -24,20 +24,20 @@ def test_a_new_entry_takes_the_place_of_the_old_and_is_told_so_often() -> None:
 
 @pytest.mark.parametrize("space", [0, 1, 2])
 def test_without_room_nothing_is_told_and_nothing_paid(space: int) -> None:
-    """9, broadcast.rs: fill_does_nothing_if_buffer_full"""
+    """9, broadcast.rs: fill_does_nothing_if_buffer_full."""
     made = backlog(("a", b"abc", 1))
     assert made.take(space) == []
     assert made.take(3) == [b"abc"]
 
 
 def test_the_longest_goes_first() -> None:
-    """9, broadcast.rs: piggyback_consumes_largest_first"""
+    """9, broadcast.rs: piggyback_consumes_largest_first."""
     made = backlog(("a", b"aa", 1), ("b", b"bbb", 1), ("c", b"c", 1))
     assert made.take(99) == [b"bbb", b"aa", b"c"]
 
 
 def test_what_was_told_least_goes_first_whatever_its_length() -> None:
-    """9, broadcast.rs: highest_max_tx_is_consumed_first"""
+    """9, broadcast.rs: highest_max_tx_is_consumed_first."""
     made = backlog(("a", b"aaaa", 1), ("b", b"b", 3), ("c", b"cc", 2))
     assert made.take(99) == [b"b", b"cc", b"aaaa"]
     assert made.take(99) == [b"b", b"cc"]
@@ -51,7 +51,7 @@ def test_what_does_not_fit_leaves_its_room_to_others() -> None:
 
 
 def test_no_more_are_told_than_a_packet_can_count() -> None:
-    """9, broadcast.rs: piggyback_respects_limit"""
+    """9, broadcast.rs: piggyback_respects_limit."""
     made = backlog(*[(str(n), b"x", 1) for n in range(5)])
     assert len(made.take(99, limit=3)) == 3
     assert len(made) == 2
@@ -59,7 +59,7 @@ def test_no_more_are_told_than_a_packet_can_count() -> None:
 
 
 def test_a_length_costs_room_too() -> None:
-    """9, broadcast.rs: fill_with_len_prefix"""
+    """9, broadcast.rs: fill_with_len_prefix."""
     made = backlog(("a", b"aaa", 1), ("b", b"bbb", 1))
     assert len(made.take(9, each=2)) == 1
     assert len(made.take(5, each=2)) == 1
