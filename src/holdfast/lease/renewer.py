@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Renewer"]
 
 # As many as one transaction of a store extends. A slow batch delays the next one.
-BATCH = 500
+BATCH = 1000
 # With one lease, all are renewed that are due within this part of their duration: else those that
 # were claimed one after the other would be renewed one after the other for ever.
 AHEAD_PARTS = 10

@@ -14,8 +14,18 @@ it returns           it was done, and is visible to everybody
 `Closed`             it was not done: this object is closed
 ===================  =============================================================================
 
-``holdfast.testing.conformance`` has the suite that a store must pass. Stores so far: `MemoryStore`
-(``memory.py``), the oracle, and `SqlStore` (``sql.py``, with ``holdfast[sql]``), for SQLite.
+==================  ======================  ==================================================
+store               where                   time
+==================  ======================  ==================================================
+`MemoryStore`       this process: for       a global clock, or one that is given
+                    tests, and the oracle
+`LocalStore`        shared memory, or a     CLOCK_BOOTTIME
+                    directory of this host
+`SqlStore`          SQLite, PostgreSQL      a global clock, in a row
+==================  ======================  ==================================================
+
+``connect.py`` finds the one that a URL names. ``holdfast.testing.conformance`` has the suite that
+all of them pass, and one of yours must pass.
 """
 
 from __future__ import annotations

@@ -252,9 +252,7 @@ def _nothing_found(store: SqlStore, record: Record, *, latest: bool) -> NoReturn
 
 
 def _conflict(record: Record, what: str) -> Conflict:
-    epoch = record.epoch
-    hint = "roll back, and begin the transaction anew"
-    return Conflict(what, started=epoch, current=epoch, on=record.name, hint=hint)
+    return Conflict(what, on=record.name, hint="roll back, and begin the transaction anew")
 
 
 def _explain(error: Exception, record: Record) -> None:
