@@ -145,8 +145,10 @@ class Hands:
 
     monotonic_ns = realtime_ns = boottime_ns
 
-    def pass_s(self, seconds: float) -> None:
+    def pass_s(self, seconds: float) -> bool:
+        """Move on. False, so that it can stand in a condition that is waited for."""
         self.now_ns += round(seconds * 1e9)
+        return False
 
 
 class Faulty:

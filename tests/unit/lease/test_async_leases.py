@@ -92,7 +92,7 @@ def test_a_decorated_function_is_held_at_each_call(url: str) -> None:
 
             assert [await add_one(1), await add_one(2)] == [2, 3]
             assert len(set(tokens)) == 2
-            assert (add_one.__name__, add_one.__doc__) == ("add_one", "What it does.")  # type: ignore[attr-defined]
+            assert (add_one.__name__, add_one.__doc__) == ("add_one", "What it does.")
             assert await leases.records() == ()
 
     run(work())

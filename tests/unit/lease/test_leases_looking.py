@@ -29,7 +29,7 @@ def test_records_are_found_by_position_and_by_name(leases: Leases, others: Lease
     with pytest.raises(KeyError):
         listing["d"]
     with pytest.raises(IndexError):
-        listing[3]
+        listing[len(listing)]
 
 
 def test_what_has_run_out_is_held_until_somebody_removes_it(leases: Leases) -> None:
