@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +55,7 @@ def terminal(directory: Path) -> Terminal:
 
 @pytest.mark.parametrize("first", ["writer", "reader"])
 def test_the_example_works_between_two_terminals(terminal: Terminal, first: str) -> None:
-    writer, reader, _ = blocks("python")
+    writer, reader, *_ = blocks("python")
     programs = {"writer": writer, "reader": reader}
     second = "reader" if first == "writer" else "writer"
     with terminal.start("-c", programs[first]) as one:
@@ -70,8 +72,21 @@ def test_the_example_of_a_transaction_works(terminal: Terminal) -> None:
     assert terminal.run("-c", blocks("python")[2]) == "1\n"
 
 
+def test_the_example_of_a_lease_works(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.run("-c", blocks("python")[3].replace("app.db", str(tmp_path / "app.db")))
+    with sqlite3.connect(tmp_path / "app.db") as database:
+        assert database.execute("select token from nights").fetchall() == [(1,)]
+        assert database.execute("select * from holdfast_ownership").fetchall() == []
+
+
+def test_the_example_of_a_command_under_a_lease_works(terminal: Terminal) -> None:
+    command, *shown = blocks("console")[1].splitlines()
+    words = shlex.split(command.removeprefix("$ holdfast "))
+    assert terminal.run("-m", "holdfast", *words).splitlines() == shown
+
+
 def test_the_example_without_python_works(terminal: Terminal) -> None:
-    [session] = blocks("console")
+    session = blocks("console")[0]
     lines = session.splitlines()
     commands = [line.removeprefix("$ holdfast ").split() for line in lines if line[0] == "$"]
     shown = [line for line in lines if line[0] != "$"]

@@ -263,7 +263,7 @@ class Leading:
                 self._halts,
                 self._kills + self._stops,
                 "falls",
-                f"{self._kills} SIGKILLs; term {TERM_S * 1e3:.0f} ms, another led after {half}",
+                f"term {TERM_S * 1e3:.0f} ms; another led after {half}",
                 {"kills": self._kills, "stops": self._stops, "ms_max": took[-1] if took else 0.0},
             ),
         )
