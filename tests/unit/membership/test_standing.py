@@ -132,6 +132,15 @@ def test_a_change_of_identity_is_told_at_once() -> None:
     assert member.incarnation == 0
 
 
+def test_who_was_down_before_has_no_need_to_say_so() -> None:
+    member, runtime = knowing(TWO)
+    member.apply_many([down(ME)], runtime)
+    runtime.clear()
+    member.change_identity(Id(1, 1), runtime)
+    assert [sent.updates for sent in runtime.packets] == [[]]
+    assert member.connection is Connection.DISCONNECTED
+
+
 def test_who_leaves_says_so() -> None:
     """9.31."""
     member, runtime = knowing(TWO, THREE)
