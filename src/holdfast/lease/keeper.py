@@ -7,7 +7,7 @@ The holder believes in its lease until a *deadline* on its own CLOCK_BOOTTIME. I
 the call that the store answered with yes, and is shorter than the promise by `DRIFT_PPM`: the call
 may have taken effect at its first instant, and the local oscillator may be slow. So the holder
 stops believing before anybody can take the lease (the assumption is that its clock is no slower
-than real time by more than that; CLOCK_BOOTTIME counts a suspend, CLOCK_MONOTONIC does not). ::
+than the store's by more than that; CLOCK_BOOTTIME counts a suspend, CLOCK_MONOTONIC does not). ::
 
                     due                  yes: a later deadline
          HELD ───────────────▶ RENEWING ──────────────────────┐
@@ -59,8 +59,8 @@ __all__ = [
 
 Renew = Literal["auto", "progress"] | None
 
-# How much slower than real time the holder's clock may be. NTP slews by 500 ppm at most, and an
-# oscillator is off by 100.
+# How much slower the holder's clock may be than the clock that ends the term: what the one is slow
+# and what an updater's is fast, together. An oscillator is off by 100 ppm, and NTP slews by 500.
 DRIFT_PPM = 1000
 
 # Two more renewals may fail before the deadline comes.
