@@ -136,7 +136,7 @@ class Firing(Generic[T]):
         local = self._local
         verdict = Member(timer.member, timer.incarnation, State.DOWN)
         summary = local.members.apply_existing(
-            verdict, lambda record: record.incarnation == timer.incarnation
+            verdict, lambda known: known.incarnation == timer.incarnation
         )
         if summary is None:
             return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
 
 from holdfast.errors import InvalidArgument
-from holdfast.membership.widths import U16, U64, IpAddr  # noqa: TC001 - the codecs read them
+from holdfast.membership.widths import U64, SocketAddr  # noqa: TC001 - the codecs read them
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -46,7 +46,7 @@ class Identity(Protocol):
 T = TypeVar("T", bound=Identity)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Node:
     """An address of UDP, and a generation that grows with every life at this address.
 
@@ -58,51 +58,64 @@ class Node:
         port: A port of UDP.
         generation: The greater one wins.
 
+    Attributes:
+        addr: The pair of both, which ``socket.sendto`` takes.
+
     Raises:
         InvalidArgument: The address, the port or the generation is none.
     """
 
-    ip: IpAddr
-    port: U16
-    generation: U64 = 0
+    addr: SocketAddr
+    generation: U64
+
+    __match_args__ = ("ip", "port", "generation")
 
     # A codec checks widths and reads addresses in canonical form: what it has read needs no
     # further check, and is made without calling the constructor.
     decoded_is_valid: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def __init__(self, ip: str, port: int, generation: int = 0) -> None:
         try:
-            ip = ipaddress.ip_address(self.ip)
+            address = ipaddress.ip_address(ip)
         except ValueError as error:
             raise InvalidArgument(
-                "no address of IPv4 or IPv6", on=repr(self.ip), hint="resolve names first"
+                "no address of IPv4 or IPv6", on=repr(ip), hint="resolve names first"
             ) from error
-        if getattr(ip, "scope_id", None) is not None:
+        if getattr(address, "scope_id", None) is not None:
             raise InvalidArgument(
                 "an address with a scope has no meaning on another machine",
-                on=repr(self.ip),
+                on=repr(ip),
                 hint="leave out what follows the %",
             )
-        if not 0 <= self.port <= 0xFFFF:
-            raise InvalidArgument("no port", on=str(self.port), hint="use 0 to 65535")
-        if not 0 <= self.generation <= _U64_MAX:
-            raise InvalidArgument("no u64", on=str(self.generation), hint="use 0 to 2**64 - 1")
-        object.__setattr__(self, "ip", str(ip))
+        if not 0 <= port <= 0xFFFF:
+            raise InvalidArgument("no port", on=str(port), hint="use 0 to 65535")
+        if not 0 <= generation <= _U64_MAX:
+            raise InvalidArgument("no u64", on=str(generation), hint="use 0 to 2**64 - 1")
+        object.__setattr__(self, "addr", (str(address), port))
+        object.__setattr__(self, "generation", generation)
 
     @property
-    def addr(self) -> tuple[str, int]:
-        """The pair that ``socket.sendto`` takes."""
-        return (self.ip, self.port)
+    def ip(self) -> str:
+        """The address."""
+        return self.addr[0]
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return self.addr[1]
 
     def renew(self) -> Node | None:
         """The next generation; None after the last."""
         if self.generation == _U64_MAX:
             return None
-        return Node(self.ip, self.port, self.generation + 1)
+        return Node(*self.addr, self.generation + 1)
 
     def win_addr_conflict(self, other: Node, /) -> bool:
         """The greater generation wins."""
         return self.generation > other.generation
+
+    def __repr__(self) -> str:
+        return f"Node({self.ip!r}, {self.port}, {self.generation})"
 
     def __str__(self) -> str:
         host = f"[{self.ip}]" if ":" in self.ip else self.ip

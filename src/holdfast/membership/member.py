@@ -39,7 +39,6 @@ __all__ = [
     "Conflict",
     "Member",
     "Members",
-    "Record",
     "State",
     "Summary",
 ]
@@ -120,27 +119,12 @@ class Summary(NamedTuple, Generic[T]):
     replaced: T | None = None
 
 
-class Record(Generic[T]):
-    """The place of one address in the list. It changes in place; nobody outside keeps it."""
-
-    __slots__ = ("addr", "identity", "incarnation", "state")
-
-    def __init__(self, addr: Hashable, identity: T, incarnation: int, state: State) -> None:
-        self.addr = addr
-        self.identity = identity
-        self.incarnation = incarnation
-        self.state = state
-
-    def member(self) -> Member[T]:
-        """What stands here now."""
-        return Member(self.identity, self.incarnation, self.state)
-
-
 class Members(Generic[T]):
     """All that one member knows of the others; itself is not among them.
 
-    Look-up by address and an update cost O(1); a pick of a few costs as much as it has to, mostly
-    O(1) for each; removal is O(n).
+    What is known of a member is the last update that was accepted: one object, which the list keeps
+    as it is. Look-up by address and an update cost O(1); a pick of a few costs as much as it has
+    to, mostly O(1) for each; removal is O(n).
 
     Attributes:
         num_active: How many are Alive or Suspect.
@@ -153,8 +137,8 @@ class Members(Generic[T]):
     __slots__ = ("_by_addr", "_cursor", "_order", "_rng", "num_active", "settled")
 
     def __init__(self, rng: Random) -> None:
-        self._by_addr: dict[Hashable, Record[T]] = {}
-        self._order: list[Record[T]] = []
+        self._by_addr: dict[Hashable, Member[T]] = {}
+        self._order: list[Hashable] = []
         self._cursor = 0
         self._rng = rng
         self.num_active = 0
@@ -164,69 +148,69 @@ class Members(Generic[T]):
         return len(self._order)
 
     def __iter__(self) -> Iterator[Member[T]]:
-        return (record.member() for record in self._order)
+        return iter(self._by_addr.values())
 
-    def get(self, addr: Hashable) -> Record[T] | None:
-        """The record of that address."""
+    def get(self, addr: Hashable) -> Member[T] | None:
+        """What is known of that address."""
         return self._by_addr.get(addr)
 
     def is_active(self, identity: T) -> bool:
         """Whether exactly this identity is an active member."""
-        record = self._by_addr.get(identity.addr)
-        return record is not None and record.state is not _DOWN and record.identity == identity
+        known = self._by_addr.get(identity.addr)
+        return known is not None and known.state is not _DOWN and known.identity == identity
 
     # -- updates ----------------------------------------------------------------------------------
 
     def apply(self, update: Member[T], addr: Hashable = None) -> Summary[T]:
         """Take an update in, whether its address is known or not; `addr` is its address."""
-        identity, incarnation, state = update
         if addr is None:
-            addr = identity.addr
-        record = self._by_addr.get(addr)
-        if record is not None:
-            return self._change(record, update)
-        record = Record(addr, identity, incarnation, state)
-        self._by_addr[addr] = record
+            addr = update.identity.addr
+        known = self._by_addr.get(addr)
+        if known is not None:
+            return self._change(addr, known, update)
+        self._by_addr[addr] = update
         order = self._order
-        order.append(record)
+        order.append(addr)
         # A random place, so that probes do not follow the order of arrival.
         at = int(self._rng.random() * len(order))
-        order[at], order[-1] = record, order[at]
-        if state is _DOWN:
+        order[at], order[-1] = addr, order[at]
+        if update.state is _DOWN:
             return _NEW_DOWN
         self.num_active += 1
         return _NEW_ACTIVE
 
     def apply_existing(
-        self, update: Member[T], condition: Callable[[Record[T]], bool] | None = None
+        self, update: Member[T], condition: Callable[[Member[T]], bool] | None = None
     ) -> Summary[T] | None:
-        """Take an update in if its address is known and the record there fulfils `condition`.
+        """Take an update in if its address is known and what is known fulfils `condition`.
 
         Returns:
             None if the address is not known.
         """
-        record = self._by_addr.get(update.identity.addr)
-        if record is None:
+        addr = update.identity.addr
+        known = self._by_addr.get(addr)
+        if known is None:
             return None
-        return self._change(record, update, condition)
+        return self._change(addr, known, update, condition)
 
     def _change(
         self,
-        record: Record[T],
+        addr: Hashable,
+        known: Member[T],
         update: Member[T],
-        condition: Callable[[Record[T]], bool] | None = None,
+        condition: Callable[[Member[T]], bool] | None = None,
     ) -> Summary[T]:
-        was_active = record.state is not _DOWN
+        before, was, was_state = known
         identity, incarnation, state = update
-        known = record.identity
-        if known is not identity and known != identity:
-            if known.win_addr_conflict(identity):
+        was_active = was_state is not _DOWN
+        if before is not identity and before != identity:
+            if before.win_addr_conflict(identity):
                 return Summary(was_active, applied=False, turned=False, conflict=Conflict.LOST)
-            if condition is not None and not condition(record):
+            if condition is not None and not condition(known):
                 return Summary(
                     was_active, applied=False, turned=False, conflict=Conflict.FAILED_CONDITION
                 )
-            record.identity, record.incarnation, record.state = update
+            self._by_addr[addr] = update
             self.settled.clear()
             is_active = state is not _DOWN
             self.num_active += is_active - was_active
@@ -235,13 +219,13 @@ class Members(Generic[T]):
                 applied=True,
                 turned=is_active != was_active,
                 conflict=Conflict.REPLACED,
-                replaced=known,
+                replaced=before,
             )
-        if (condition is not None and not condition(record)) or not ACCEPTS[record.state][state](
-            incarnation, record.incarnation
+        if (condition is not None and not condition(known)) or not ACCEPTS[was_state][state](
+            incarnation, was
         ):
             return _SAME_ACTIVE if was_active else _SAME_DOWN
-        record.incarnation, record.state = incarnation, state
+        self._by_addr[addr] = update
         if state is _DOWN:
             self.num_active -= 1  # it was active, or the table had refused
             return _TURNED_DOWN
@@ -249,12 +233,13 @@ class Members(Generic[T]):
 
     def remove_if_down(self, identity: T) -> bool:
         """Forget exactly this identity, if it is down."""
-        record = self._by_addr.get(identity.addr)
-        if record is None or record.state is not _DOWN or record.identity != identity:
+        addr = identity.addr
+        known = self._by_addr.get(addr)
+        if known is None or known.state is not _DOWN or known.identity != identity:
             return False
-        del self._by_addr[record.addr]
+        del self._by_addr[addr]
         order = self._order
-        order[order.index(record)] = order[-1]
+        order[order.index(addr)] = order[-1]
         order.pop()
         self.settled.clear()
         return True
@@ -265,33 +250,33 @@ class Members(Generic[T]):
         Only what says Alive about a member that is exactly that can settle; a suspicion has work
         to do each time it is heard.
         """
-        if update.state is _ALIVE and (summary.applied or self._knows(update)):
+        if update.state is _ALIVE and (
+            summary.applied or self._by_addr.get(update.identity.addr) == update
+        ):
             settled = self.settled
             if len(settled) >= _SETTLED_PER_MEMBER * len(self._order) + _SETTLED_MIN:
                 settled.clear()
             settled.add(encoded)
 
-    def _knows(self, update: Member[T]) -> bool:
-        record = self._by_addr.get(update.identity.addr)
-        return record is not None and record.member() == update
-
     # -- picks ------------------------------------------------------------------------------------
 
     def next_to_probe(self) -> Member[T] | None:
         """The next active member, in rounds over all of them; each round in a new order."""
-        order = self._order
+        order, by_addr = self._order, self._by_addr
         if self._cursor >= len(order):
             self._rng.shuffle(order)
             self._cursor = 0
         start = self._cursor
         for at in range(start, len(order)):
-            if order[at].state is not _DOWN:
+            member = by_addr[order[at]]
+            if member.state is not _DOWN:
                 self._cursor = at + 1
-                return order[at].member()
+                return member
         for at in range(start):
-            if order[at].state is not _DOWN:
+            member = by_addr[order[at]]
+            if member.state is not _DOWN:
                 self._cursor = len(order)  # this round is over: shuffle at the next call
-                return order[at].member()
+                return member
         return None
 
     def sample_active(
@@ -299,33 +284,33 @@ class Members(Generic[T]):
     ) -> list[Member[T]]:
         """Up to `wanted` different active members, all sets and orders of them equally likely."""
         if eligible is None:
-            return self._sample(wanted, lambda record: record.state is not _DOWN)
+            return self._sample(wanted, lambda member: member.state is not _DOWN)
         return self._sample(
-            wanted, lambda record: record.state is not _DOWN and eligible(record.identity)
+            wanted, lambda member: member.state is not _DOWN and eligible(member.identity)
         )
 
     def sample_down(self, wanted: int) -> list[Member[T]]:
         """Up to `wanted` different members that are down."""
-        return self._sample(wanted, lambda record: record.state is _DOWN)
+        return self._sample(wanted, lambda member: member.state is _DOWN)
 
-    def _sample(self, wanted: int, fits: Callable[[Record[T]], bool]) -> list[Member[T]]:
+    def _sample(self, wanted: int, fits: Callable[[Member[T]], bool]) -> list[Member[T]]:
         # Picks at random until there are enough is as fair as a pass over the whole list, and much
         # quicker where a few of many are wanted. If too many miss, it begins again by a pass.
-        order, random = self._order, self._rng.random
+        order, by_addr, random = self._order, self._by_addr, self._rng.random
         size = len(order)
         if 4 * wanted < size:
-            picked: dict[int, Record[T]] = {}
+            picked: dict[int, Member[T]] = {}
             for _ in range(_MISSES * wanted):
                 if len(picked) == wanted:
                     break
                 at = int(random() * size)
-                record = order[at]
-                if at not in picked and fits(record):
-                    picked[at] = record
+                member = by_addr[order[at]]
+                if at not in picked and fits(member):
+                    picked[at] = member
             if len(picked) == wanted:
-                return [record.member() for record in picked.values()]
-        fitting = [record for record in order if fits(record)]
-        return [record.member() for record in self._rng.sample(fitting, min(wanted, len(fitting)))]
+                return list(picked.values())
+        fitting = [member for member in by_addr.values() if fits(member)]
+        return self._rng.sample(fitting, min(wanted, len(fitting)))
 
 
 # The summaries that need no details, made once.

@@ -132,21 +132,12 @@ class Outbound(Generic[T]):
             if not local.items:
                 return
 
-    def tell(self, update: Member[T], encoded: bytes | None = None) -> None:
-        """Pass an update on with the next packets, instead of older ones of its address.
-
-        Args:
-            update: What to tell.
-            encoded: Its bytes, if they are known.
+    def tell_down(self, identity: T) -> None:
+        """Pass on that an identity, which is or was one's own, is down.
 
         Raises:
             EncodeFailed: It has no form on the wire.
         """
         local = self._local
-        if encoded is None:
-            encoded = local.codec.encode_member(update)
-        local.updates.add(update.identity.addr, encoded, local.config.max_transmissions)
-
-    def tell_down(self, identity: T) -> None:
-        """Pass on that an identity, which is or was one's own, is down."""
-        self.tell(Member(identity, 0, State.DOWN))
+        encoded = local.codec.encode_member(Member(identity, 0, State.DOWN))
+        local.updates.add(identity.addr, encoded, local.config.max_transmissions)

@@ -115,7 +115,9 @@ class Standing(Generic[T]):
             return
         identity = update.identity
         if broadcast:
-            self._outbound.tell(update, encoded)
+            if encoded is None:
+                encoded = self._local.codec.encode_member(update)
+            self._local.updates.add(identity.addr, encoded, self._local.config.max_transmissions)
         if not summary.active:
             runtime.submit_after(RemoveDown(identity), self._local.config.remove_down_after_ns)
         if summary.conflict is Conflict.REPLACED:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from holdfast.membership import Member, State
-from holdfast.membership.member import Conflict, Members, Record, Summary
+from holdfast.membership.member import Conflict, Members, Summary
 from tests.unit.membership.stage import Id, alive, down, suspect
 
 TWO, THREE = Id(2), Id(3)
@@ -96,9 +96,9 @@ def test_only_what_is_known_can_be_applied_to() -> None:
     """9, member.rs: apply_existing_if_behaviour."""
     made = members(alive(TWO, 1))
     assert made.apply_existing(alive(THREE)) is None
-    no = made.apply_existing(suspect(TWO, 1), lambda record: record.incarnation == 0)
+    no = made.apply_existing(suspect(TWO, 1), lambda known: known.incarnation == 0)
     assert no == Summary(active=True, applied=False, turned=False)
-    yes = made.apply_existing(suspect(TWO, 1), lambda record: record.incarnation == 1)
+    yes = made.apply_existing(suspect(TWO, 1), lambda known: known.incarnation == 1)
     assert yes == Summary(active=True, applied=True, turned=False)
     assert list(made) == [suspect(TWO, 1)]
     assert len(made) == 1
@@ -190,7 +190,7 @@ def test_the_winner_of_an_address_takes_its_place_state_and_all(known: type, upd
     assert list(made) == [newer]
 
 
-def _never(_record: Record[Id]) -> bool:
+def _never(_known: Member[Id]) -> bool:
     return False
 
 

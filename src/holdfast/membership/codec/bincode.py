@@ -55,9 +55,8 @@ class _Bincode:
     def read_on_inline(self, value: str, bits: int) -> list[str]:
         # The two markers that identities have most, ports and times in seconds, without a call.
         lines = [
-            f"if {value} == 251: {value} = data[at] | data[at + 1] << 8; at += 2",
-            f"elif {value} == 252: {value} = data[at] | data[at + 1] << 8 | data[at + 2] << 16"
-            f" | data[at + 3] << 24; at += 4",
+            f"if {value} == 251: {value} = unpack_2(data, at)[0]; at += 2",
+            f"elif {value} == 252: {value} = unpack_4(data, at)[0]; at += 4",
             f"elif {value} > 250: {value}, at = read_on(data, at, {value}, {bits})",
         ]
         return lines if bits > 16 else [lines[0], lines[2]]

@@ -35,8 +35,9 @@ class Dialect(Protocol):
         """Lines of code that read the rest of an integer, if its first byte says that it has more.
 
         The variable named `value` holds the first byte before, and the integer after. The lines use
-        ``data`` and ``at``, and raise IndexError where the data ends too early, ValueError where
-        there is no integer, or one wider than `bits`.
+        ``data`` and ``at``, may call ``unpack_2`` and ``unpack_4`` (little endian), and raise
+        IndexError or struct.error where the data ends too early, ValueError where there is no
+        integer, or one wider than `bits`.
         """
         ...
 

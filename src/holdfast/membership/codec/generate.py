@@ -7,8 +7,8 @@ is left is what somebody would write by hand for that type: for a `Node` in post
         v1 = data[at]; at += 1
         if v1 > 127:
             ...
-        end = at + (16 if v1 else 4)
-        v2 = slice_of(data, at, end); at = end
+        if v1 == 0:
+            v2 = f'{octets[data[at + 0]]}.{octets[data[at + 1]]}. …'; at += 4
         ...
 
 The decoders raise whatever Python raises on data that is too short or wrong (`DECODE_ERRORS`); the
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import struct
 from typing import TYPE_CHECKING, Any
 
 from holdfast.membership.codec.dialect import Dialect, unzigzag, zigzag
@@ -44,21 +45,24 @@ if TYPE_CHECKING:
 __all__ = ["DECODE_ERRORS", "ENCODE_ERRORS", "pattern", "reader", "writer"]
 
 # A decoder raises nothing else. UnicodeDecodeError is a ValueError.
-DECODE_ERRORS = (IndexError, ValueError)
+DECODE_ERRORS = (IndexError, ValueError, struct.error)
 ENCODE_ERRORS = (AttributeError, OverflowError, TypeError, ValueError)
 
 _LENGTH_BITS = 64
 _TAG_BITS = 32
 _CACHED_ADDRESSES = 16_384
+_U16, _U32 = struct.Struct("<H"), struct.Struct("<I")
 
 
 # -- what the generated code calls ----------------------------------------------------------------
 
 
+# An octet in text; four of them make an address in a tenth of the time that `ipaddress` takes.
+_OCTETS = [str(octet) for octet in range(256)]
+_FOUR = ".".join(f"{{octets[data[at + {n}]]}}" for n in range(4))
+
+
 def _address_text(octets: bytes) -> str:
-    if len(octets) == 4:  # a tenth of the time that `ipaddress` takes
-        first, second, third, fourth = octets
-        return f"{first}.{second}.{third}.{fourth}"
     return str(ipaddress.IPv6Address(octets))
 
 
@@ -98,6 +102,9 @@ class _Source:
         self.names: dict[str, Any] = {
             "construct": _construct,
             "flag": _flag,
+            "octets": _OCTETS,
+            "unpack_2": _U16.unpack_from,
+            "unpack_4": _U32.unpack_from,
             "read_on": dialect.read_on,
             "address_text": _address_text,
             "slice_of": _slice,
@@ -173,10 +180,12 @@ def _read(source: _Source, layout: Layout) -> str:
             if text:
                 put(f'{value} = {value}.decode("utf-8")')
         case TaggedAddress():
-            tag = _read_unsigned(source, _TAG_BITS)
-            put(f'if {tag} > 1: raise ValueError("no version of IP")')
-            value = _read_octets(source, f"(16 if {tag} else 4)")
-            put(f"{value} = address_text({value})")
+            tag, value = _read_unsigned(source, _TAG_BITS), source.fresh()
+            put(f"if {tag} == 0:")
+            put(f"    {value} = f'{_FOUR}'; at += 4")
+            put(f"elif {tag} == 1:")
+            put(f"    {value} = address_text(slice_of(data, at, at + 16)); at += 16")
+            put('else: raise ValueError("no version of IP")')
         case Address(kind):
             octets = _read_octets(source, layout.octets)
             value = source.fresh()
