@@ -3,13 +3,13 @@
 A member is Alive, Suspect or Down, at an incarnation that only the member itself raises. Alive and
 Suspect members are *active*. Down is the end of an identity::
 
-                  Alive(i > c)                     Alive(i > c)
-                 ┌──────────┐   Suspect(i >= c)   ┌──────────── ┐
-                 │          ▼ ──────────────────▶             ▼ │ Suspect(i > c)
-                 └─────── ALIVE ◀────────────── SUSPECT ────────┘
-                            │     Alive(i > c)     │
-                            └───▶ DOWN ◀───────────┘
-                                   Down, at any incarnation
+     Alive(i > c)                                Suspect(i > c)
+      ┌───────┐         Suspect(i >= c)           ┌───────┐
+      └──▶  ALIVE  ─────────────────────────▶  SUSPECT ◀──┘
+              │    ◀─────────────────────────     │
+              │           Alive(i > c)            │
+              └───────────▶  DOWN  ◀──────────────┘
+                     Down, at any incarnation
 
 `ACCEPTS` is that drawing as a table: ``i`` is the incarnation of the update, ``c`` the one known.
 An update that is accepted sets both state and incarnation.

@@ -55,11 +55,14 @@ class _Bincode:
     def read_on_inline(self, value: str, bits: int) -> list[str]:
         # The two markers that identities have most, ports and times in seconds, without a call.
         lines = [
-            f"if {value} == 251: {value} = unpack_2(data, at)[0]; at += 2",
-            f"elif {value} == 252: {value} = unpack_4(data, at)[0]; at += 4",
-            f"elif {value} > 250: {value}, at = read_on(data, at, {value}, {bits})",
+            f"if {value} > 250:",
+            f"    if {value} == 251: {value} = unpack_2(data, at)[0]; at += 2",
+            f"    elif {value} == 252: {value} = unpack_4(data, at)[0]; at += 4",
+            f"    else: {value}, at = read_on(data, at, {value}, {bits})",
         ]
-        return lines if bits > 16 else [lines[0], lines[2]]
+        if bits == 16:
+            del lines[2]
+        return lines
 
     def pattern(self, bits: int) -> bytes:
         wider = [shape for width, shape in _PATTERNS if width <= bits]

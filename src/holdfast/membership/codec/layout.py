@@ -1,18 +1,18 @@
 """The shape of a type on the wire, read from its annotations.
 
-==============================  ==============================================================
-annotation                      on the wire
-==============================  ==============================================================
-``U8`` … ``U128``, ``I8`` …     an integer of that width
-``bool``                        one byte, 0 or 1
-``str``, ``bytes``              a length, and so many bytes (text is UTF-8)
-``IpAddr``                      a tag (0: four octets, 1: sixteen) and the octets, as text in Python
+================================  ================================================================
+annotation                        on the wire
+================================  ================================================================
+``U8`` … ``U128``, ``I8`` …       an integer of that width
+``bool``                          one byte, 0 or 1
+``str``, ``bytes``                a length, and so many bytes (text is UTF-8)
+``IpAddr``                        a tag (0: four octets, 1: sixteen) and the octets; text in Python
 ``IPv4Address``, ``IPv6Address``  four or sixteen octets, with no tag
-``X | None``                    0, or 1 and an X
-``tuple[X, Y]``                 an X and a Y
-``tuple[X, ...]``               a length, and so many X
-a frozen dataclass              its fields in their order
-==============================  ==============================================================
+``X | None``                      0, or 1 and an X
+``tuple[X, Y]``                   an X and a Y
+``tuple[X, ...]``                 a length, and so many X
+a frozen dataclass                its fields in their order
+================================  ================================================================
 
 A bare ``int`` has no width, and is refused.
 """
