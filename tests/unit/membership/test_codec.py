@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -366,6 +366,33 @@ def test_no_header_is_no_header(name: str, data: str) -> None:
 
 
 @dataclass(frozen=True)
+class Trusting(Plain):
+    """It says that what a codec reads is valid; who inherits from it does not."""
+
+    number: U8
+    decoded_is_valid: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        raise AssertionError("not called for what is decoded")
+
+
+@dataclass(frozen=True)
+class Doubting(Trusting):
+    def __post_init__(self) -> None:
+        if self.number == 0:
+            raise ValueError("zero")
+
+
+@BOTH
+def test_only_the_class_itself_vouches_for_what_is_decoded(name: str) -> None:
+    assert CODECS[name](Trusting).decode_members(hexed("00 00 00"), 0, 1)[0][0].identity.number == 0
+    codec = CODECS[name](Doubting)
+    assert codec.decode_members(hexed("01 00 00"), 0, 1)[0][0].identity == Doubting(1)
+    with pytest.raises(MalformedPacket):
+        codec.decode_members(hexed("00 00 00"), 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Even(Plain):
     number: U8
 
@@ -377,7 +404,7 @@ class Even(Plain):
 @BOTH
 def test_a_constructor_that_refuses_makes_the_packet_malformed(name: str) -> None:
     codec = CODECS[name](Even)
-    assert codec.decode_members(hexed("04 00 00"), 0, 1)[0][0].identity == Even(4)
+    assert codec.decode_members(hexed("04 00 00"), 0, 1)[0][0].identity == Even(number=4)
     with pytest.raises(MalformedPacket):
         codec.decode_members(hexed("05 00 00"), 0, 1)
     assert codec.split_members(hexed("04 00 00"), 0, 1) is None

@@ -79,9 +79,9 @@ def _slice(data: bytes, at: int, end: int) -> bytes:
     return data[at:end]
 
 
-def _construct(kind: type, *values: object) -> object:
+def _construct(kind: type, **values: object) -> object:
     try:
-        return kind(*values)
+        return kind(**values)
     except Exception as error:
         raise ValueError(f"no {kind.__name__}: {error}") from error
 
@@ -222,7 +222,7 @@ def _read_struct(source: _Source, layout: Struct) -> str:
     value, kind = source.fresh(), layout.kind
     named = dict(zip(layout.names, values, strict=True))
     if not layout.valid_as_decoded:
-        arguments = "".join(f", {part}" for part in values)
+        arguments = "".join(f", {name}={part}" for name, part in named.items())
         source.put(f"{value} = construct({source.refer(kind)}{arguments})")
         return value
     # The constructor of a frozen dataclass is three times as slow as this.

@@ -111,10 +111,13 @@ class Struct:
 
     @property
     def valid_as_decoded(self) -> bool:
-        """Whether any values of the right types make a valid one, so that none is refused."""
-        if getattr(self.kind, "decoded_is_valid", False):
+        """Whether any values of the right types make a valid one, so that none is refused.
+
+        It is so where the constructor only stores its arguments, or where the class itself says so.
+        """
+        if vars(self.kind).get("decoded_is_valid", False):
             return True
-        return not hasattr(self.kind, "__post_init__")
+        return _params(self.kind).init and not hasattr(self.kind, "__post_init__")
 
 
 Layout: TypeAlias = Integer | Flag | Blob | TaggedAddress | Address | Maybe | Group | Row | Struct
@@ -175,7 +178,7 @@ def _row(inner: Layout, where: str) -> Row:
 def _struct(kind: type, where: str, within: tuple[type, ...]) -> Struct:
     if kind in within:
         raise InvalidArgument("a type within itself has no fixed layout", on=where)
-    if not getattr(kind, "__dataclass_params__").frozen:  # noqa: B009 - mypy does not know it
+    if not _params(kind).frozen:
         raise InvalidArgument("identities do not change: use frozen=True", on=where)
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = dataclasses.fields(kind)
@@ -187,6 +190,10 @@ def _struct(kind: type, where: str, within: tuple[type, ...]) -> Struct:
         tuple(field.name for field in fields),
         tuple(_of(hints[field.name], f"{where}.{field.name}", (*within, kind)) for field in fields),
     )
+
+
+def _params(kind: type) -> Any:
+    return vars(kind)["__dataclass_params__"]  # mypy does not know it as an attribute
 
 
 def _least(layout: Layout) -> int:
