@@ -167,6 +167,9 @@ def counted(url: str, directory: Path) -> int:
 STOPPED = """
     gated = sys.argv[3] == "gated"
     with leases.hold("n", duration=1) as held:
+        first = held.record
+        while held.record == first:  # not while it makes a file: others would wait for that
+            time.sleep(0.01)
         seen = read()
         held.check()
         say(holds=held.fencing_token)
