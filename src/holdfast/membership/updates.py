@@ -66,34 +66,41 @@ class Backlog:
 
         Each entry is taken at most once, and pays one transmission.
         """
+        boxes = self._boxes
         taken: list[bytes] = []
-        moved: list[tuple[int, int, list[tuple[Hashable, bytes]]]] = []
-        for size in sorted(self._boxes, reverse=True):
-            box = self._boxes[size]
-            if not box:
-                del self._boxes[size]
-                continue
+        moved: list[tuple[int, int, dict[Hashable, bytes]]] = []
+        for size in sorted(boxes, reverse=True):
+            box = boxes[size]
             left, length = size
-            count = min(space // (length + each), limit - len(taken))
-            if count <= 0:
+            count = min(space // (length + each), limit - len(taken), len(box))
+            if count == len(box):
+                del boxes[size]
+                if not count:
+                    continue
+                chosen = box
+            elif count > 0:
+                chosen = {key: box.pop(key) for key in list(islice(box, count))}
+            else:
                 continue
-            chosen = list(islice(box.items(), count))
-            for key, data in chosen:
-                del box[key]
-                taken.append(data)
-            space -= (length + each) * len(chosen)
+            taken += chosen.values()
+            space -= (length + each) * count
             moved.append((left - 1, length, chosen))
         # Put back only now, so that nothing is taken twice.
         for left, length, chosen in moved:
-            if left == 0:
-                for key, _ in chosen:
-                    del self._where[key]
+            if left:
+                self._put_back(left, length, chosen)
             else:
-                box = self._box(left, length)
-                box.update(chosen)
-                for key, _ in chosen:
-                    self._where[key] = box
+                for key in chosen:
+                    del self._where[key]
         return taken
+
+    def _put_back(self, left: int, length: int, chosen: dict[Hashable, bytes]) -> None:
+        box = self._boxes.setdefault((left, length), chosen)
+        if box is not chosen:
+            box.update(chosen)
+        elif self._where[next(iter(chosen))] is chosen:
+            return  # a whole box went on as it is
+        self._where.update(dict.fromkeys(chosen, box))
 
 
 class Key(Protocol):

@@ -9,6 +9,7 @@ Sources: bincode's own specification (``docs/spec.md``); section 4.5 of the spec
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from holdfast.membership.codec.compiled import CompiledCodec
@@ -33,7 +34,10 @@ _PATTERNS = (
 class _Bincode:
     name = "bincode"
 
-    def write(self, value: int, bits: int) -> bytes:
+    # Ports and generations come again and again. Typed, so that 1.0 is not taken for 1.
+    @staticmethod
+    @functools.lru_cache(16_384, typed=True)
+    def write(value: int, bits: int) -> bytes:
         if 0 <= value < 251:
             return _SINGLE[value]
         if value < 0 or value >> bits:

@@ -8,6 +8,7 @@ Sources: postcard's wire format (``spec/src/wire-format.md``); section 4.6 of th
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from holdfast.membership.codec.compiled import CompiledCodec
@@ -26,7 +27,10 @@ _SINGLE = [bytes((value,)) for value in range(128)]
 class _Postcard:
     name = "postcard"
 
-    def write(self, value: int, bits: int) -> bytes:
+    # Ports and generations come again and again. Typed, so that 1.0 is not taken for 1.
+    @staticmethod
+    @functools.lru_cache(16_384, typed=True)
+    def write(value: int, bits: int) -> bytes:
         if 0 <= value < 128:
             return _SINGLE[value]
         if value < 0 or value >> bits:
