@@ -93,7 +93,7 @@ class Standing(Generic[T]):
                 self._hear_of_oneself(update, runtime)
             else:
                 # Somebody remembers who was here before: whatever he says, that one is no more.
-                past = Member(identity, update.incarnation, State.DOWN)
+                past = Member(identity, 0, State.DOWN)
                 self.after(local.members.apply(past, addr), past, runtime, broadcast=broadcast)
             return None
         summary = local.members.apply(update, addr)

@@ -92,6 +92,12 @@ def test_ones_own_past_is_not_learned_as_somebody_active() -> None:
     assert set(member.membership_state()) == {alive(TWO), down(Id(1, 0))}
 
 
+def test_what_is_remembered_of_ones_own_past_has_no_incarnation() -> None:
+    member, runtime = engine(Id(1, 1)), Noting()
+    member.apply_many([suspect(Id(1, 0), 7)], runtime)
+    assert member.membership_state() == [down(Id(1, 0), 0)]
+
+
 @pytest.mark.parametrize("size", range(10, 40))
 def test_a_feed_that_is_short_of_room_ends_with_a_whole_member(size: int) -> None:
     """9.48."""
