@@ -1,0 +1,496 @@
+"""What a node of a cluster decides besides the protocol: whom to call, whom to ask, how to go.
+
+A `Session` is an engine with a name. It is as pure as the engine: whoever drives it hands in
+datagrams, the time and what names resolve to, and carries out its `Effects` after each call. Where
+it stands, and what moves it, is the table in `stages`.
+
+=============  ==================================================================================
+question       answer
+=============  ==================================================================================
+joining        every seed is called, not one after the other: a dead seed costs nothing
+isolation      a node that lost everybody calls the seeds and its past members, for ever
+two clusters   a seed that is no member is called also by who is joined, every `SEED_CALL_NS`
+a new life     a generation is the time of the start in ms, so that it wins against the last life
+declared down  the engine takes the next generation (`Rejoin`); those who did it are called
+leaving        the news of the end, with a farewell, goes straight to `FAREWELL_FANOUT` members,
+               `FAREWELL_ROUNDS` times; packets that come in are ignored meanwhile, since the
+               engine would take its own end for a slander, and come back
+slow readers   queues are bounded; what is gone is counted (`changes.Reader`)
+sleep          `resumed`: what fell due asleep waits until the packets that came were read
+=============  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from holdfast.errors import InvalidArgument, MembershipError
+from holdfast.membership import talk
+from holdfast.membership.addresses import address_of, numeric, parse_address
+from holdfast.membership.changes import Change, ClusterEvent, ClusterMember
+from holdfast.membership.engine import Membership
+from holdfast.membership.identity import Node
+from holdfast.membership.mailbox import Mailbox, farewell_packet, hello_packet
+from holdfast.membership.member import State as MemberState
+from holdfast.membership.notifications import (
+    Active,
+    Idle,
+    MemberDown,
+    MemberUp,
+    Rejoin,
+    Rename,
+)
+from holdfast.membership.repairs import ALL_REPAIRS, Repair
+from holdfast.membership.roster import Entry, Roster
+from holdfast.membership.stages import TABLE, TALKING, Act, Event, Stage
+from holdfast.timers import TimerEntry, TimerQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from random import Random
+
+    from holdfast.membership.codec.base import Codec
+    from holdfast.membership.config import Config
+    from holdfast.membership.notifications import Notification
+    from holdfast.membership.timers import Timer
+
+__all__ = ["ON_THE_CRATES_WIRE", "Effects", "Session"]
+
+_MS = 1_000_000
+CALL_FIRST_NS = 250 * _MS
+CALL_MOST_NS = 30_000 * _MS
+SEED_CALL_NS = 30_000 * _MS
+CALL_PAST = 8  # so many past members are called at a time
+ASK_NS = 200 * _MS
+ASK_FANOUT = 16
+PATIENCE_NS = 2_000 * _MS
+FAREWELL_FANOUT = 64
+FAREWELL_ROUNDS = 3
+# Engine's timers have priorities from 0 on; ours come after all of them.
+_PRIORITY = 64
+
+# What a node of the crate would not understand.
+_BEYOND_THE_CRATE = frozenset({Repair.ANTI_ENTROPY, Repair.SLEEP})
+ON_THE_CRATES_WIRE: Final[frozenset[Repair]] = ALL_REPAIRS - _BEYOND_THE_CRATE
+
+
+class _Own(enum.Enum):
+    """Timers of the session's own."""
+
+    CALL = "call"
+    ASK = "ask"
+    LINGER = "linger"
+
+
+@dataclass(slots=True)
+class Effects:
+    """What is to be done after a call, in order; `Session.take` hands it out.
+
+    Attributes:
+        sends: Datagrams, each with its address.
+        changes: What to tell the application.
+        resolve: Seeds, ``host:port``, to look up; hand the answer to `Session.resolved`.
+    """
+
+    sends: list[tuple[tuple[str, int], bytes]]
+    changes: list[Change]
+    resolve: list[str]
+
+
+class Session:
+    """An engine with a name, seeds and manners. Not thread-safe: one caller at a time.
+
+    Args:
+        name: What this member calls itself.
+        node: Its identity. `talk.generation` makes the number.
+        config: The engine's settings.
+        rng: Where chance comes from.
+        codec: What packets look like.
+        seeds: Whom to call in order to join, ``host:port`` each.
+        tags: What it says about itself.
+        marked: Whether it speaks with its kind; False: it is as a node of the crate.
+        repairs: What the engine does better than the crate; None: all that `marked` allows.
+
+    Raises:
+        InvalidArgument: Name and tags are too long, or a seed is no address.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        node: Node,
+        config: Config,
+        *,
+        rng: Random,
+        codec: Codec[Node],
+        seeds: Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
+        marked: bool = True,
+        repairs: frozenset[Repair] | None = None,
+    ) -> None:
+        self.name = name
+        self.tags = talk.check_about(name, tags or {})
+        self.stage = Stage.NEW
+        self.marked = marked
+        self.counts: Counter[str] = Counter()
+        self._codec = codec
+        self._rng = rng
+        self._seeds = {seed: numeric(*parse_address(seed)) for seed in seeds}
+        self._to_look_up = [seed for seed, addresses in self._seeds.items() if not addresses]
+        self._mailbox = Mailbox(marked=marked)
+        if repairs is None:
+            repairs = ALL_REPAIRS if marked else ON_THE_CRATES_WIRE
+        self.engine: Membership[Node] = Membership(
+            node,
+            config,
+            rng=rng,
+            codec=codec,
+            repairs=repairs,
+            broadcast_handler=self._mailbox,
+        )
+        self.roster = Roster(names=marked, first_ask_ns=ASK_NS, patience_ns=PATIENCE_NS)
+        self._timers: TimerQueue[Timer[Node] | _Own] = TimerQueue()
+        self._own: dict[_Own, TimerEntry] = {}
+        self._notifications: deque[Notification[Node]] = deque()
+        self._effects = Effects([], [], [])
+        self._now_ns = 0
+        self._calls = 0
+        self._rounds = 0
+        self._linger_ns = 0
+        self._listeners: list[Node] = []
+        self._shouts = 0
+
+    # -- the engine's runtime ---------------------------------------------------------------------
+
+    def notify(self, notification: Notification[Node], /) -> None:
+        """Keep it until the engine is done."""
+        self._notifications.append(notification)
+
+    def send_to(self, member: Node, data: bytes, /) -> None:
+        """Send it after the call."""
+        self._effects.sends.append((member.addr, data))
+
+    def submit_after(self, timer: Timer[Node], delay_ns: int, /) -> None:
+        """Start a timer of the engine's."""
+        self._timers.add(self._now_ns + delay_ns, timer, priority=timer.priority)
+
+    def now_ns(self) -> int:
+        """The time that the driver has said last."""
+        return self._now_ns
+
+    # -- what the driver says ---------------------------------------------------------------------
+
+    def start(self, now_ns: int) -> None:
+        """Begin to call the seeds."""
+        self._at(now_ns)
+        self._move(Event.START)
+
+    def handle_data(self, data: bytes, source: tuple[str, int], now_ns: int) -> None:
+        """A datagram has come from `source`. It may be any bytes: nothing is raised."""
+        self._at(now_ns)
+        self.counts["received"] += 1
+        if data.startswith(talk.QUESTION):
+            self._answer(data, source)
+        elif self.stage in TALKING:
+            entry = self.roster.get(source)
+            if entry is not None:
+                entry.heard_ns = now_ns
+            try:
+                self.engine.handle_data(data, self)
+            except MembershipError as error:
+                self.counts[error.code] += 1
+            self._settle()
+
+    def handle_timers(self, now_ns: int) -> None:
+        """Fire what is due. Hand in first what has come: it may be the answer that is waited for.
+
+        What is started meanwhile waits for the next call, so that this one ends.
+        """
+        self._at(now_ns)
+        while (due := self._timers.pop_due(now_ns)) is not None:
+            timer = due[1]
+            if isinstance(timer, _Own):
+                self._own.pop(timer, None)
+                self._fire(timer)
+            elif self.stage in TALKING:
+                try:
+                    self.engine.handle_timer(timer, self)
+                except MembershipError as error:
+                    self.counts[error.code] += 1
+            self._settle()
+
+    def next_due(self) -> int | None:
+        """When to call `handle_timers`, in the driver's nanoseconds; None: not at all."""
+        return self._timers.next_due()
+
+    def resolved(self, seed: str, addresses: Iterable[tuple[str, int]], now_ns: int) -> None:
+        """A seed was looked up; none: it could not be found."""
+        self._at(now_ns)
+        found = tuple(dict.fromkeys(addresses))
+        if not found:
+            self.counts["unresolved"] += 1
+            return
+        if seed in self._seeds:
+            self._seeds[seed] = found
+            if self.stage in TALKING:
+                self._announce(addr for addr in found if self.roster.get(addr) is None)
+
+    def resumed(self, now_ns: int) -> None:
+        """The machine has slept: say so, and call at once if nobody is there."""
+        self._at(now_ns)
+        if self.stage in TALKING:
+            self.engine.resumed(self)
+            if self.stage is Stage.CALLING:
+                self._schedule(_Own.CALL, 0)
+            self._settle()
+
+    def take(self) -> Effects:
+        """What is to be done since the last time."""
+        effects, self._effects = self._effects, Effects([], [], [])
+        return effects
+
+    # -- what the application wants ---------------------------------------------------------------
+
+    def leave(self, now_ns: int, linger_ns: int) -> None:
+        """Say farewell, for `linger_ns`; `stage` is LEFT when it is over."""
+        self._at(now_ns)
+        self._linger_ns = linger_ns
+        self._move(Event.LEAVE)
+
+    def broadcast(self, name: str, payload: bytes, now_ns: int) -> None:
+        """Tell all members of ours about an event, as far as they can be reached.
+
+        Raises:
+            InvalidArgument: It is too long for a packet.
+        """
+        self._at(now_ns)
+        item = talk.Shout(talk.who(self.engine.identity), self._shouts + 1, name, payload)
+        encoded = talk.encode(item)
+        room = min(talk.ITEM_MAX, self.engine.config.max_packet_size // 2)
+        if len(encoded) > room:
+            raise InvalidArgument(
+                f"an event of {len(encoded)} bytes, name and payload",
+                on=name,
+                hint=f"at most {room} bytes travel in one packet; send a reference",
+            )
+        self._shouts += 1
+        self.engine.add_broadcast(encoded)
+        self.engine.broadcast(self)
+        self._settle()
+
+    def members(self) -> list[ClusterMember]:
+        """Everybody who is there, this member first."""
+        known = {one.identity.addr: one for one in self.engine.members()}
+        found = [self.me()]
+        for entry in self.roster:
+            record = known.get(entry.node.addr)
+            if record is not None and entry.told is not None:
+                state = "suspect" if record.state is MemberState.SUSPECT else "alive"
+                incarnation = record.incarnation
+                found.append(replace(entry.told, state=state, incarnation=incarnation))
+        return found
+
+    def me(self) -> ClusterMember:
+        """This member."""
+        node = self.engine.identity
+        return ClusterMember(
+            self.name,
+            address_of(node),
+            node,
+            state="left" if self.stage in (Stage.LEAVING, Stage.LEFT) else "alive",
+            incarnation=self.engine.incarnation,
+            tags=dict(self.tags),
+            me=True,
+        )
+
+    def known_as(self, name: str) -> list[Entry]:
+        """Who calls himself so, or has that address; those that are gone too."""
+        return [
+            entry for entry in self.roster.known() if name in (entry.name, address_of(entry.node))
+        ]
+
+    # -- the stages -------------------------------------------------------------------------------
+
+    def _at(self, now_ns: int) -> None:
+        self._now_ns = max(self._now_ns, now_ns)
+
+    def _move(self, event: Event) -> None:
+        row = TABLE.get((self.stage, event))
+        if row is None:
+            return
+        self.stage, acts = row
+        for act in acts:
+            self._act(act)
+
+    def _act(self, act: Act) -> None:
+        match act:
+            case Act.CALL_ALL:
+                self._call_all()
+            case Act.FIRST_CALL_SOON:
+                self._calls = 0
+                self._schedule(_Own.CALL, self._scattered(CALL_FIRST_NS))
+            case Act.NEXT_SEED_CALL:
+                self._calls = 0
+                if self._seeds:
+                    self._schedule(_Own.CALL, self._scattered(SEED_CALL_NS))
+            case Act.CALL_MISSING_SEEDS:
+                self._call_seeds()
+            case Act.SAY_FAREWELL:
+                self._say_farewell()
+
+    def _fire(self, timer: _Own) -> None:
+        if timer is _Own.CALL:
+            self._move(Event.CALL)
+        elif timer is _Own.ASK:
+            self._ask()
+        else:
+            self._move(Event.LINGER if self._rounds < FAREWELL_ROUNDS else Event.OVER)
+
+    def _schedule(self, timer: _Own, delay_ns: int) -> None:
+        entry = self._own.pop(timer, None)
+        if entry is not None:
+            self._timers.cancel(entry)
+        self._own[timer] = self._timers.add(self._now_ns + delay_ns, timer, priority=_PRIORITY)
+
+    def _scattered(self, delay_ns: int) -> int:
+        """Between half of it and all of it."""
+        return delay_ns // 2 + self._rng.randrange(delay_ns // 2 + 1)
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def _call_all(self) -> None:
+        self._call_seeds()
+        past = self.roster.past()[:CALL_PAST]
+        self._announce(node.addr for node in past)
+        if self._seeds or past:
+            delay = min(CALL_FIRST_NS << min(self._calls, 16), CALL_MOST_NS)
+            self._calls += 1
+            self._schedule(_Own.CALL, self._scattered(delay))
+
+    def _call_seeds(self) -> None:
+        """Call the seeds that are no members; those that are names are looked up first."""
+        self._effects.resolve += self._to_look_up
+        for seed, addresses in self._seeds.items():
+            if seed not in self._to_look_up:
+                self._announce(addr for addr in addresses if self.roster.get(addr) is None)
+
+    def _announce(self, addresses: Iterable[tuple[str, int]]) -> None:
+        own = self.engine.identity.addr
+        for addr in addresses:
+            if addr != own:
+                self.counts["calls"] += 1
+                self.engine.announce(Node(*addr), self)
+
+    # -- what the engine has said -----------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Turn what the engine and its peers have said into changes.
+
+        Farewells were noted when they were read; all else is done in this order: who is there, what
+        they are called, what they shout.
+        """
+        mailbox = self._mailbox
+        if self._notifications or mailbox.hellos or mailbox.farewells or mailbox.shouts:
+            for node in mailbox.take_farewells():
+                self.roster.farewell(node)
+            while self._notifications:
+                self._on_notification(self._notifications.popleft())
+            for sender, hello in mailbox.take_hellos():
+                if hello.answer:
+                    self._say_hello(sender, answer=False)
+                self._tell(self.roster.hello(sender, hello.name, hello.tags, self._now_ns))
+            for node, shout in mailbox.take_shouts():
+                self._tell([ClusterEvent(self._named(node), shout.name, shout.payload)])
+        self._ask_if_need_be()
+
+    def _on_notification(self, notification: Notification[Node]) -> None:
+        roster, now_ns = self.roster, self._now_ns
+        match notification:
+            case MemberUp(node):
+                self._tell(roster.up(node, now_ns))
+            case MemberDown(node):
+                self._tell(roster.down(node, now_ns))
+            case Rename(old, new):
+                self._tell(roster.renamed(old, new, now_ns))
+            case Active():
+                self._move(Event.SOMEBODY)
+            case Idle():
+                self._move(Event.NOBODY)
+            case Rejoin():
+                # Nobody knows the new identity yet, and the engine has nobody to gossip with if
+                # all have gone: those that have declared us down are called.
+                self.counts["rejoins"] += 1
+                self._call_back()
+            case _:
+                pass  # Defunct: a generation of 64 bits does not end
+
+    def _call_back(self) -> None:
+        self._calls = 0
+        nodes = [entry.node for entry in self.roster][:CALL_PAST]
+        nodes += self.roster.past()[: CALL_PAST - len(nodes)]
+        self._announce(node.addr for node in nodes)
+        if self.stage is Stage.CALLING:
+            self._schedule(_Own.CALL, self._scattered(CALL_FIRST_NS))
+
+    def _named(self, node: Node) -> ClusterMember:
+        entry = self.roster.get(node.addr)
+        return Entry(node, 0).member() if entry is None else entry.member()
+
+    def _tell(self, changes: list[Change]) -> None:
+        self._effects.changes += changes
+
+    # -- names, farewells, questions --------------------------------------------------------------
+
+    def _ask_if_need_be(self) -> None:
+        if self.roster.next_ask_ns() is not None and _Own.ASK not in self._own:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self.stage not in TALKING:
+            return
+        for node in self.roster.to_ask(self._now_ns, ASK_FANOUT):
+            self._say_hello(node, answer=True)
+        self._tell(self.roster.tell_nameless(self._now_ns))
+        next_ns = self.roster.next_ask_ns()
+        if next_ns is not None:
+            self._schedule(_Own.ASK, max(next_ns - self._now_ns, ASK_NS // 4))
+
+    def _say_hello(self, node: Node, *, answer: bool) -> None:
+        if self.marked and talk.is_ours(node):
+            hello = talk.Hello(self.name, self.tags, answer)
+            engine = self.engine
+            self.send_to(
+                node, hello_packet(self._codec, engine.identity, engine.incarnation, node, hello)
+            )
+
+    def _say_farewell(self) -> None:
+        engine = self.engine
+        if self._rounds == 0:
+            there = [member.identity for member in engine.members()]
+            self._listeners = self._rng.sample(there, min(len(there), FAREWELL_FANOUT))
+            if self.marked:
+                engine.add_broadcast(talk.encode(talk.Farewell(talk.who(engine.identity))))
+            engine.leave_cluster(self)
+            self._notifications.clear()
+        self._rounds += 1
+        if not self._listeners:
+            self._rounds = FAREWELL_ROUNDS
+            self._move(Event.OVER)
+            return
+        for node in self._listeners:
+            self.send_to(
+                node, farewell_packet(self._codec, engine.identity, engine.incarnation, node)
+            )
+        self._schedule(_Own.LINGER, self._linger_ns // FAREWELL_ROUNDS)
+
+    def _answer(self, data: bytes, source: tuple[str, int]) -> None:
+        try:
+            look = talk.read_question(data)
+        except MembershipError as error:
+            self.counts[error.code] += 1
+            return
+        self.counts["questions"] += 1
+        self._effects.sends.append((source, talk.page(look, self.members(), len(data))))
