@@ -7,7 +7,7 @@ them of our `Node`; members are ``ID/INCARNATION/STATE`` with the state as one l
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ class Answer:
         known: How many members it knows, those that are down too.
         updates: How many updates it has to tell.
         items: How many of the application's items it has to tell.
+        panicked: Whether an assertion of the crate failed.
     """
 
     effects: list[str]
@@ -42,7 +43,7 @@ class Answer:
     known: int = 0
     updates: int = 0
     items: int = 0
-    panicked: bool = field(default=False)
+    panicked: bool = False
 
     @property
     def sent(self) -> list[Sent]:
@@ -108,8 +109,10 @@ class Driver:
         error = None
         if kind == "error":
             error, _, rest = rest.partition(" ")
-        numbers = map(int, status[1:])
-        return Answer(effects, error, rest, status[0], *numbers, panicked=kind == "panic")
+        identity, *numbers = status
+        active, known, updates, items = map(int, numbers)
+        panicked = kind == "panic"
+        return Answer(effects, error, rest, identity, active, known, updates, items, panicked)
 
     def node(self, identity: str, codec: str, *settings: str) -> Real:
         """A new engine: ``simple`` but for the settings."""

@@ -158,7 +158,7 @@ def test_what_is_no_member(driver: Driver, codec: str, data: str, what: str) -> 
         driver.codec(codec, "decode-member", squeeze(data))
 
 
-# -- whole packets, as real engines send them -------------------------------------------------------
+# -- whole packets, as real engines send them ---------------------------------------------------
 
 
 def gossip_about(real: Real, *members: str) -> None:

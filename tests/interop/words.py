@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from holdfast.membership import (
@@ -116,7 +116,7 @@ def member_text(value: Member[Node]) -> str:
 
 def _words(names: dict[str, type], value: Any) -> str:
     [name] = [name for name, kind in names.items() if type(value) is kind]
-    parts = [str(getattr(value, field)) for field in value.__dataclass_fields__]
+    parts = [str(getattr(value, field.name)) for field in fields(value)]
     return " ".join([name, *parts])
 
 
