@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
 from holdfast.errors import InvalidArgument
 
-__all__ = ["nanoseconds", "nanoseconds_or_none", "seconds"]
+__all__ = ["SECONDS_MAX", "nanoseconds", "nanoseconds_or_none", "seconds"]
+
+# 146 years: what two instants of a clock of 64 bits can be apart.
+SECONDS_MAX = 2**62 / 1e9
 
 
 def seconds(given: float | timedelta | None, what: str) -> float | None:
@@ -27,7 +29,7 @@ def seconds(given: float | timedelta | None, what: str) -> float | None:
 def nanoseconds_or_none(given: float | timedelta | None, what: str) -> int | None:
     """The same in nanoseconds; what is longer than a clock can count is for ever, too."""
     value = seconds(given, what)
-    return None if value is None or value > 2**62 / 1e9 else round(value * 1e9)
+    return None if value is None or value > SECONDS_MAX else round(value * 1e9)
 
 
 def nanoseconds(given: float | timedelta, what: str) -> int:
@@ -37,7 +39,7 @@ def nanoseconds(given: float | timedelta, what: str) -> int:
         InvalidArgument: It is not positive, not finite or no number.
     """
     value = _number(given, what)
-    if not 0 < value < math.inf:
+    if not 0 < value <= SECONDS_MAX:
         raise InvalidArgument(f"{what}={given!r}: give seconds, more than none and not for ever")
     return max(1, round(value * 1e9))
 

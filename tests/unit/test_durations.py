@@ -20,6 +20,7 @@ def test_seconds_are_numbers_or_timedeltas() -> None:
     assert nanoseconds_or_none(1.5, "wait") == 1_500_000_000
     assert nanoseconds_or_none(math.inf, "wait") is None
     assert nanoseconds_or_none(None, "wait") is None
+    assert nanoseconds_or_none(1e300, "wait") is None
     assert nanoseconds(timedelta(seconds=2), "duration") == 2_000_000_000
     assert nanoseconds(1e-12, "duration") == 1
 
@@ -30,7 +31,7 @@ def test_what_is_no_wait_is_refused(wrong: Any) -> None:
         seconds(wrong, "wait")
 
 
-@pytest.mark.parametrize("wrong", [0, -1, math.nan, math.inf, "1", False, timedelta(0)])
+@pytest.mark.parametrize("wrong", [0, -1, math.nan, math.inf, 1e300, "1", False, timedelta(0)])
 def test_what_is_no_duration_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="duration"):
         nanoseconds(wrong, "duration")

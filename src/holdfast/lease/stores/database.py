@@ -166,7 +166,10 @@ class Database:
         self.lock = threading.RLock()  # the thread that held it is not here
 
     def _connect(self) -> sa.Connection:
-        if self._connection is not None and self.dialect.leads_astray(self._connection):
+        if self._connection is not None and (
+            self._connection.in_transaction()  # whoever had it was interrupted while undoing
+            or self.dialect.leads_astray(self._connection)
+        ):
             self.close()
         if self._connection is None:
             connection = self.dialect.engine.connect()

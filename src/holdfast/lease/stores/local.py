@@ -35,12 +35,14 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.closing import Closing
 from holdfast.errors import (
+    Busy,
     Closed,
     Deleted,
     HoldfastError,
     LeaseError,
     LeaseLost,
     StateError,
+    Unavailable,
     Unsupported,
 )
 from holdfast.lease import rules
@@ -94,6 +96,7 @@ class LocalStore(Closing):
         InvalidArgument: The namespace or the writer is no word, or the directory is none.
         NotPermitted: The directory is not safe, or cannot be written.
         OutOfSpace: There is no room in it.
+        Unavailable: Somebody keeps it locked: a process that was stopped while it made a state.
         Unsupported: There is no clock for all who use the directory.
     """
 
@@ -129,6 +132,9 @@ class LocalStore(Closing):
                 offset_ns=time_offset_ns(),
             )
             self.refresh()
+        except Busy as error:
+            self._states.close()
+            raise Unavailable(error.what, on=error.on, hint=error.hint) from error
         except BaseException:
             self._states.close()
             raise

@@ -224,7 +224,7 @@ class MemoryStore(Closing):
                 self.database.changed.wait(left)
 
     def _shown(self, name: str | None) -> Mapping[str, Record] | Record | None:
-        return self._picture if name is None else self._picture.get(name)
+        return dict(self._picture) if name is None else self._picture.get(name)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -292,9 +292,10 @@ class MemoryStore(Closing):
                 self.database.changed.notify_all()
 
     def _see(self, name: str, record: Record | None) -> None:
-        # A new dict each time: `wait_changed` compares with the one that it saw.
-        others = {key: value for key, value in self._picture.items() if key != name}
-        self._picture = others if record is None else others | {name: record}
+        if record is None:
+            self._picture.pop(name, None)
+        else:
+            self._picture[name] = record
 
     def _need_open(self) -> None:
         if self._closed:
