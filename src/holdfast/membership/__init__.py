@@ -64,12 +64,14 @@ from holdfast.membership.notifications import (
     Rejoin,
     Rename,
 )
-from holdfast.membership.repairs import ALL_REPAIRS, Repair
+from holdfast.membership.repairs import ALL_REPAIRS, TIMED_REPAIRS, WIRE_REPAIRS, Repair
 from holdfast.membership.runtime import AccumulatingRuntime, Runtime, TimedRuntime
 from holdfast.membership.timers import (
+    CallAgain,
     ChangeSuspectToDown,
     PeriodicAnnounce,
     PeriodicAnnounceDown,
+    PeriodicExchange,
     PeriodicGossip,
     ProbeRandomMember,
     RemoveDown,
@@ -99,11 +101,13 @@ __all__ = [
     "I32",
     "I64",
     "I128",
+    "TIMED_REPAIRS",
     "U8",
     "U16",
     "U32",
     "U64",
     "U128",
+    "WIRE_REPAIRS",
     "AccumulatingRuntime",
     "Ack",
     "Active",
@@ -111,6 +115,7 @@ __all__ = [
     "Bincode",
     "Broadcast",
     "BroadcastHandler",
+    "CallAgain",
     "ChangeSuspectToDown",
     "Codec",
     "Config",
@@ -136,6 +141,7 @@ __all__ = [
     "Periodic",
     "PeriodicAnnounce",
     "PeriodicAnnounceDown",
+    "PeriodicExchange",
     "PeriodicGossip",
     "Ping",
     "PingReq",

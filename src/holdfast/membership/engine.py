@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic
 
-from holdfast.errors import BroadcastFailed, DataTooBig, MalformedPacket
+from holdfast.errors import BroadcastFailed, DataTooBig, InvalidArgument, MalformedPacket
+from holdfast.membership import notes
+from holdfast.membership.correspondence import Correspondence
 from holdfast.membership.firing import Firing
 from holdfast.membership.identity import T
 from holdfast.membership.inbound import Inbound
+from holdfast.membership.isolation import Isolation
 from holdfast.membership.local import BroadcastHandler, Connection, Local, NoBroadcasts
+from holdfast.membership.member import State
 from holdfast.membership.outbound import Outbound
 from holdfast.membership.repairs import ALL_REPAIRS, Repair
 from holdfast.membership.standing import Standing
@@ -40,9 +44,12 @@ class Membership(Generic[T]):
         codec: What packets look like.
         repairs: What it does better than the crate; none: it is the crate.
         broadcast_handler: What to do with the application's own items; None: refuse them.
+
+    Some repairs need the time: where `repairs` has one of `TIMED_REPAIRS`, every runtime must be a
+    `TimedRuntime`, or `handle_data`, `handle_timer` and `apply_many` raise `InvalidArgument`.
     """
 
-    __slots__ = ("_firing", "_inbound", "_local", "_outbound", "_standing")
+    __slots__ = ("_correspondence", "_firing", "_inbound", "_local", "_outbound", "_standing")
 
     def __init__(
         self,
@@ -63,9 +70,14 @@ class Membership(Generic[T]):
             handler=NoBroadcasts() if broadcast_handler is None else broadcast_handler,
         )
         self._outbound: Outbound[T] = Outbound(self._local)
-        self._standing: Standing[T] = Standing(self._local, self._outbound)
-        self._inbound: Inbound[T] = Inbound(self._local, self._outbound, self._standing)
-        self._firing: Firing[T] = Firing(self._local, self._outbound, self._standing)
+        isolation: Isolation[T] = Isolation(self._local, self._outbound)
+        self._standing: Standing[T] = Standing(self._local, self._outbound, isolation)
+        self._correspondence: Correspondence[T] = Correspondence(
+            self._local, self._outbound, self._standing
+        )
+        rooms = (self._local, self._outbound, self._standing, isolation, self._correspondence)
+        self._inbound: Inbound[T] = Inbound(*rooms)
+        self._firing: Firing[T] = Firing(*rooms)
 
     # -- what it knows ----------------------------------------------------------------------------
 
@@ -130,7 +142,9 @@ class Membership(Generic[T]):
             DecodeFailed: Its items are broken. All before them had its effect.
             BroadcastFailed: The handler refused an item. All but that had its effect.
             EncodeFailed: An answer has no form on the wire.
+            InvalidArgument: The runtime does not know the time. Nothing was done.
         """
+        self._local.check(runtime)
         self._inbound.handle_data(data if type(data) is bytes else bytes(data), runtime)
 
     def handle_timer(self, timer: Timer[T], runtime: Runtime[T]) -> None:
@@ -141,7 +155,9 @@ class Membership(Generic[T]):
             IncompleteProbeCycle: The timers of the last probe were not all fired. The next probe
                 was begun all the same.
             EncodeFailed: A message has no form on the wire.
+            InvalidArgument: The runtime does not know the time. Nothing was done.
         """
+        self._local.check(runtime)
         self._firing.handle_timer(timer, runtime)
 
     def apply_many(
@@ -156,8 +172,15 @@ class Membership(Generic[T]):
 
         Raises:
             EncodeFailed: A member has no form on the wire.
+            InvalidArgument: The runtime does not know the time. Nothing was done.
         """
+        self._local.check(runtime)
+        members = list(members)
         self._standing.apply_many(members, runtime, broadcast=broadcast)
+        if Repair.RESUME_SUSPICION in self._local.repairs:
+            for member in members:
+                if member.state is State.SUSPECT:
+                    self._firing.resume_suspicion(member, runtime)
 
     # -- what the application wants ---------------------------------------------------------------
 
@@ -194,18 +217,26 @@ class Membership(Generic[T]):
         Raises:
             MalformedPacket: It is empty.
             DataTooBig: It is longer than a packet.
+            InvalidArgument: It begins like an item of the engine's own (`notes`).
             BroadcastFailed: The handler refused it.
         """
         local = self._local
         if not data:
             raise MalformedPacket("an item cannot be empty")
         limit = local.config.max_packet_size
+        if Repair.REFUSE_WHAT_NEVER_FITS in local.repairs:
+            limit = self._outbound.room()
         if len(data) > limit:
             raise DataTooBig(
                 f"an item of {len(data)} bytes is longer than a packet",
                 hint=f"stay well below {limit} bytes: a header goes with it",
             )
         data = bytes(data)
+        if local.wire and notes.is_note(data):
+            raise InvalidArgument(
+                f"an item of the application cannot begin with {notes.MAGIC!r}",
+                hint="engines talk to each other by such items",
+            )
         try:
             key = local.handler.receive_item(data, None)
         except BroadcastFailed:
@@ -214,7 +245,7 @@ class Membership(Generic[T]):
             raise BroadcastFailed(f"the item was refused: {error}") from error
         if key is None:
             return False
-        local.items.add(key, data, local.config.max_transmissions)
+        local.items.add(key, data, local.transmissions())
         return True
 
     def change_identity(self, identity: T, runtime: Runtime[T]) -> None:
@@ -250,11 +281,45 @@ class Membership(Generic[T]):
         Raises:
             InvalidConfig: One of them cannot change (`Config.check_change`); nothing was done.
         """
-        self._local.config.check_change(config)
-        self._local.config = config
+        local = self._local
+        local.config.check_change(config)
+        local.config = config
+        if Repair.REFUSE_WHAT_NEVER_FITS in local.repairs:
+            local.updates.discard_longer(self._outbound.room())
+            local.items.discard_longer(self._outbound.room())
 
-    def announce_sleep(self, runtime: Runtime[T]) -> None:
-        """Say that this machine goes to sleep. The crate has no word for it, so nothing is sent."""
+    def announce_sleep(self, runtime: Runtime[T], *, at_most_ns: int = 3_600_000_000_000) -> None:
+        """Say that this machine goes to sleep: kin do not suspect it until it is back.
+
+        Members of the crate do not understand it. Without `Repair.SLEEP` nothing is done.
+
+        Args:
+            runtime: What sends it.
+            at_most_ns: After so many nanoseconds it is a member like any other, asleep or not; no
+                member waits for longer than a day.
+
+        Raises:
+            InvalidArgument: `at_most_ns` is not positive, or the runtime does not know the time.
+            EncodeFailed: The identity has no form on the wire.
+        """
+        if at_most_ns <= 0:
+            raise InvalidArgument(f"at_most_ns={at_most_ns}", hint="use a positive int")
+        if Repair.SLEEP in self._local.repairs:
+            self._local.check(runtime)
+            self._correspondence.announce_sleep(at_most_ns, runtime)
 
     def resumed(self, runtime: Runtime[T]) -> None:
-        """Say that this machine has slept. The crate has no word for it, so nothing is sent."""
+        """Say that this machine has slept, and is back: one round trip, and nobody suspects it.
+
+        It is harmless where it has not slept. Without `Repair.SLEEP` nothing is done.
+
+        Args:
+            runtime: What sends it.
+
+        Raises:
+            InvalidArgument: The runtime does not know the time. Nothing was done.
+            EncodeFailed: The identity has no form on the wire.
+        """
+        if Repair.SLEEP in self._local.repairs:
+            self._local.check(runtime)
+            self._correspondence.resumed(runtime)

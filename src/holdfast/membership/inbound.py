@@ -22,6 +22,8 @@ are broken has had its other effects, and the error is `DecodeFailed` and not `M
 Most updates of a packet are old news. Their bytes are found in `Members.settled` and skipped
 without a look into them; the codec splits the section by one regular expression.
 
+With `Repair.WHOLE_PACKETS` their framing is checked before, and nothing was changed.
+
 Source: the specification of the crate's behaviour, 4.3, 5.2 and 17.
 """
 
@@ -39,6 +41,7 @@ from holdfast.errors import (
     MalformedPacket,
     MembershipError,
 )
+from holdfast.membership import notes
 from holdfast.membership.identity import T
 from holdfast.membership.local import Connection, Local
 from holdfast.membership.member import Conflict, Member, State
@@ -56,10 +59,13 @@ from holdfast.membership.messages import (
     PingReq,
     TurnUndead,
 )
+from holdfast.membership.repairs import Repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.membership.correspondence import Correspondence
+    from holdfast.membership.isolation import Isolation
     from holdfast.membership.outbound import Outbound
     from holdfast.membership.runtime import Runtime
     from holdfast.membership.standing import Standing
@@ -73,12 +79,32 @@ _TURN_UNDEAD = TurnUndead()
 class Inbound(Generic[T]):
     """Takes packets apart and acts on them."""
 
-    __slots__ = ("_local", "_outbound", "_reactions", "_standing")
+    __slots__ = (
+        "_correspondence",
+        "_introduced",
+        "_isolation",
+        "_local",
+        "_outbound",
+        "_reactions",
+        "_standing",
+        "_whole",
+    )
 
-    def __init__(self, local: Local[T], outbound: Outbound[T], standing: Standing[T]) -> None:
+    def __init__(
+        self,
+        local: Local[T],
+        outbound: Outbound[T],
+        standing: Standing[T],
+        isolation: Isolation[T],
+        correspondence: Correspondence[T],
+    ) -> None:
         self._local = local
         self._outbound = outbound
         self._standing = standing
+        self._isolation = isolation
+        self._correspondence = correspondence
+        self._whole = Repair.WHOLE_PACKETS in local.repairs
+        self._introduced = False  # whether the packet at hand says that its sender is kin
         self._reactions: dict[type, Callable[[T, Any, Runtime[T]], None]] = {
             Ping: self._on_ping,
             Ack: self._on_ack,
@@ -123,15 +149,23 @@ class Inbound(Generic[T]):
                     raws, at = split
                 else:
                     updates, at = local.codec.decode_members(data, at, count)
+        if self._whole and at < len(data):
+            _check_items(data, at, src)
 
         # Everything of the frame but the items was read. From here on it takes effect.
         if not self._hear_from(header, runtime):
             self._answer_the_down(src, message, runtime)
             return
+        if local.wire:
+            self._introduced = type(message) in _INTRODUCING and self._introduces(
+                header, raws, updates
+            )
+            if self._introduced:
+                local.kin.add(src)
         if raws is not None:
             self._apply_raw(raws, runtime)
         self._standing.apply_many(updates, runtime, broadcast=True)
-        fault = self._receive_items(data, at, src) if at < len(data) else None
+        fault = self._receive_items(data, at, src, runtime) if at < len(data) else None
         if local.connection is Connection.CONNECTED:
             reaction = self._reactions.get(type(message))
             if reaction is not None:
@@ -142,16 +176,33 @@ class Inbound(Generic[T]):
     def _hear_from(self, header: Header[T], runtime: Runtime[T]) -> bool:
         """Who sends is alive. Returns whether it may: a member that is down may not."""
         update = Member(header.src, header.src_incarnation, State.ALIVE)
-        summary = self._local.members.apply(update)
+        local = self._local
+        summary = local.members.apply(update)
         self._standing.after(summary, update, runtime)
+        if local.sleepers:
+            late_ns = local.config.probe_period_ns
+            local.sleepers.heard_itself(header.src, local.now_ns(runtime), late_ns)
         return summary.active and summary.conflict not in _REFUSED
 
     def _answer_the_down(self, src: T, message: Message[T], runtime: Runtime[T]) -> None:
         # Two members that think each other down would never get out of it if this were dropped.
         if type(message) is TurnUndead:
             self._standing.hear_of_own_end(runtime)
-        if self._local.config.notify_down_members:
+        calls = type(message) is Announce and Repair.ISOLATION_RECOVERY in self._local.repairs
+        if self._local.config.notify_down_members or calls or self._isolation.lasts:
             self._outbound.send(src, _TURN_UNDEAD, runtime)
+
+    def _introduces(
+        self, header: Header[T], raws: list[bytes] | None, updates: list[Member[T]]
+    ) -> bool:
+        """Whether the first update says of the sender what the header says (`kin`)."""
+        if raws:
+            first = self._local.codec.decode_member(raws[0])
+        elif updates:
+            first = updates[0]
+        else:
+            return False
+        return first == (header.src, header.src_incarnation, State.ALIVE)
 
     def _apply_raw(self, raws: list[bytes], runtime: Runtime[T]) -> None:
         members, codec = self._local.members, self._local.codec
@@ -162,9 +213,17 @@ class Inbound(Generic[T]):
             if summary is not None:
                 members.settle(update, raw, summary)
 
-    def _receive_items(self, data: bytes, at: int, src: T) -> MembershipError | None:
-        """Hand the items to the handler, up to the first that is broken or refused."""
+    def _receive_items(
+        self, data: bytes, at: int, src: T, runtime: Runtime[T]
+    ) -> MembershipError | None:
+        """Hand the items to the handler, up to the first that is broken or refused.
+
+        The engine's own (`notes`) are not for the handler.
+        """
         local = self._local
+        room = (
+            self._outbound.room() if Repair.REFUSE_WHAT_NEVER_FITS in local.repairs else len(data)
+        )
         end = len(data)
         while at < end:
             start = at + 2
@@ -176,6 +235,12 @@ class Inbound(Generic[T]):
                     hint="its updates, and the items before, were applied",
                 )
             item = data[start:at]
+            if local.wire and notes.is_note(item):
+                try:
+                    self._correspondence.receive(item, src, runtime)
+                except MalformedPacket as error:
+                    return DecodeFailed(error.what, on=str(src))
+                continue
             try:
                 key = local.handler.receive_item(item, src)
             except BroadcastFailed as error:
@@ -184,14 +249,14 @@ class Inbound(Generic[T]):
                 refusal = BroadcastFailed(f"an item was refused: {error}", on=str(src))
                 refusal.__cause__ = error
                 return refusal
-            if key is not None:
-                local.items.add(key, item, local.config.max_transmissions)
+            if key is not None and len(item) <= room:
+                local.items.add(key, item, local.transmissions())
         return None
 
     # -- what each message is answered with -------------------------------------------------------
 
     def _on_ping(self, src: T, message: Ping, runtime: Runtime[T]) -> None:
-        self._outbound.send(src, Ack(message.number), runtime)
+        self._outbound.send(src, Ack(message.number), runtime, introduce=self._introduced)
 
     def _on_ack(self, src: T, message: Ack, _runtime: Runtime[T]) -> None:
         self._local.probe.receive_ack(src, message.number)
@@ -225,4 +290,20 @@ class Inbound(Generic[T]):
             )
 
 
+def _check_items(data: bytes, at: int, src: object) -> None:
+    """See that the items end where the packet does (`Repair.WHOLE_PACKETS`).
+
+    Raises:
+        MalformedPacket: They do not.
+    """
+    end = len(data)
+    while at < end:
+        start = at + 2
+        at = start + int.from_bytes(data[at:start], "big")
+        if at == start or start >= end or at > end:
+            raise MalformedPacket("the items of a packet are broken", on=str(src))
+
+
 _REFUSED = frozenset({Conflict.LOST, Conflict.FAILED_CONDITION})
+# The messages by which a member makes itself known to kin.
+_INTRODUCING = frozenset({Ping, Ack, Feed})

@@ -132,9 +132,10 @@ class Members(Generic[T]):
             Alive, and the list said exactly that when it was added. Whatever comes later to the
             same identity keeps it so: incarnations of an active member only grow, and Down is
             final. It ends with the record itself, so the set is emptied then. See `settle`.
+        version: Grows with every change.
     """
 
-    __slots__ = ("_by_addr", "_cursor", "_order", "_rng", "num_active", "settled")
+    __slots__ = ("_by_addr", "_cursor", "_order", "_rng", "num_active", "settled", "version")
 
     def __init__(self, rng: Random) -> None:
         self._by_addr: dict[Hashable, Member[T]] = {}
@@ -143,6 +144,7 @@ class Members(Generic[T]):
         self._rng = rng
         self.num_active = 0
         self.settled: set[bytes] = set()
+        self.version = 0
 
     def __len__(self) -> int:
         return len(self._order)
@@ -169,6 +171,7 @@ class Members(Generic[T]):
         if known is not None:
             return self._change(addr, known, update)
         self._by_addr[addr] = update
+        self.version += 1
         order = self._order
         order.append(addr)
         # A random place, so that probes do not follow the order of arrival.
@@ -211,6 +214,7 @@ class Members(Generic[T]):
                     was_active, applied=False, turned=False, conflict=Conflict.FAILED_CONDITION
                 )
             self._by_addr[addr] = update
+            self.version += 1
             self.settled.clear()
             is_active = state is not _DOWN
             self.num_active += is_active - was_active
@@ -226,6 +230,7 @@ class Members(Generic[T]):
         ):
             return _SAME_ACTIVE if was_active else _SAME_DOWN
         self._by_addr[addr] = update
+        self.version += 1
         if state is _DOWN:
             self.num_active -= 1  # it was active, or the table had refused
             return _TURNED_DOWN
@@ -237,12 +242,20 @@ class Members(Generic[T]):
         known = self._by_addr.get(addr)
         if known is None or known.state is not _DOWN or known.identity != identity:
             return False
-        del self._by_addr[addr]
+        self.forget(addr)
+        return True
+
+    def forget(self, addr: Hashable) -> None:
+        """Forget whoever is known of that address."""
+        known = self._by_addr.pop(addr, None)
+        if known is None:
+            return
+        self.num_active -= known.state is not _DOWN
+        self.version += 1
         order = self._order
         order[order.index(addr)] = order[-1]
         order.pop()
         self.settled.clear()
-        return True
 
     def settle(self, update: Member[T], encoded: bytes, summary: Summary[T]) -> None:
         """Remember that these bytes, which say `update`, change nothing more, if that is so.

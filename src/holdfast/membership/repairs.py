@@ -2,13 +2,17 @@
 
 With ``repairs=frozenset()`` the engine is the crate 1.0, faults included. Each repair can be left
 out by itself, so that a test can show what it is good for.
+
+Some need to know the time, and with it a `TimedRuntime` (`TIMED_REPAIRS`). Some have things to say
+for which the crate has no word (`WIRE_REPAIRS`): they travel as items, only between members that
+know each other to have such repairs; `kin` says how they come to know it.
 """
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["ALL_REPAIRS", "Repair"]
+__all__ = ["ALL_REPAIRS", "TIMED_REPAIRS", "WIRE_REPAIRS", "Repair"]
 
 
 class Repair(enum.Enum):
@@ -47,3 +51,9 @@ class Repair(enum.Enum):
 
 
 ALL_REPAIRS: frozenset[Repair] = frozenset(Repair)
+TIMED_REPAIRS: frozenset[Repair] = frozenset(
+    {Repair.SUSPICION_CONFIRMATION, Repair.STALL_DETECTION, Repair.SLEEP}
+)
+WIRE_REPAIRS: frozenset[Repair] = frozenset(
+    {Repair.ANTI_ENTROPY, Repair.SUSPICION_CONFIRMATION, Repair.SLEEP}
+)

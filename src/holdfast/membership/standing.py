@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic
 
 from holdfast.errors import NotUndead, SameIdentity
+from holdfast.membership import anti_entropy
 from holdfast.membership.identity import T
 from holdfast.membership.local import Connection, Local
 from holdfast.membership.member import INCARNATION_MAX, Conflict, Member, State, Summary
@@ -36,9 +37,11 @@ from holdfast.membership.notifications import (
     Rejoin,
     Rename,
 )
+from holdfast.membership.repairs import Repair
 from holdfast.membership.timers import (
     PeriodicAnnounce,
     PeriodicAnnounceDown,
+    PeriodicExchange,
     PeriodicGossip,
     ProbeRandomMember,
     RemoveDown,
@@ -47,6 +50,7 @@ from holdfast.membership.timers import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from holdfast.membership.isolation import Isolation
     from holdfast.membership.outbound import Outbound
     from holdfast.membership.runtime import Runtime
 
@@ -56,11 +60,13 @@ __all__ = ["Standing"]
 class Standing(Generic[T]):
     """Applies updates, to the list of members and to oneself."""
 
-    __slots__ = ("_local", "_outbound")
+    __slots__ = ("_isolation", "_local", "_outbound", "_refuses")
 
-    def __init__(self, local: Local[T], outbound: Outbound[T]) -> None:
+    def __init__(self, local: Local[T], outbound: Outbound[T], isolation: Isolation[T]) -> None:
         self._local = local
         self._outbound = outbound
+        self._isolation = isolation
+        self._refuses = Repair.REFUSE_WHAT_NEVER_FITS in local.repairs
 
     # -- updates ----------------------------------------------------------------------------------
 
@@ -91,6 +97,9 @@ class Standing(Generic[T]):
         if addr == local.addr:
             if identity == local.identity:
                 self._hear_of_oneself(update, runtime)
+            elif Repair.NO_RECORD_OF_ONESELF in local.repairs:
+                if broadcast and update.state is not State.DOWN:
+                    self._outbound.tell_down(identity)
             else:
                 # Somebody remembers who was here before: whatever he says, that one is no more.
                 past = Member(identity, 0, State.DOWN)
@@ -115,9 +124,13 @@ class Standing(Generic[T]):
             return
         identity = update.identity
         if broadcast:
+            local = self._local
             if encoded is None:
-                encoded = self._local.codec.encode_member(update)
-            self._local.updates.add(identity.addr, encoded, self._local.config.max_transmissions)
+                encoded = local.codec.encode_member(update)
+            if not self._refuses or len(encoded) <= self._outbound.room():
+                local.updates.add(identity.addr, encoded, local.transmissions())
+        if self._local.sleepers:
+            self._awake(update, summary)
         if not summary.active:
             runtime.submit_after(RemoveDown(identity), self._local.config.remove_down_after_ns)
         if summary.conflict is Conflict.REPLACED:
@@ -126,17 +139,30 @@ class Standing(Generic[T]):
         if summary.turned:
             runtime.notify(MemberUp(identity) if summary.active else MemberDown(identity))
 
+    def _awake(self, update: Member[T], summary: Summary[T]) -> None:
+        """Whoever is alive at a higher incarnation sleeps no more, and who is down neither."""
+        sleepers = self._local.sleepers
+        if update.state is State.DOWN:
+            sleepers.forget(update.identity)
+        else:
+            sleepers.heard(update.identity, update.incarnation)
+        if summary.replaced is not None:
+            sleepers.forget(summary.replaced)
+
     def adjust_connection(self, runtime: Runtime[T]) -> None:
         """Connect with the first active member, disconnect with the last."""
         local = self._local
         if local.connection is Connection.DISCONNECTED:
             if local.members.num_active:
                 self._connect(runtime)
+            else:
+                self._isolation.begins(runtime)
         elif local.connection is Connection.CONNECTED and not local.members.num_active:
             local.connection = Connection.DISCONNECTED
             local.next_token()
             local.probe.clear()
             runtime.notify(Idle())
+            self._isolation.begins(runtime)
 
     def _connect(self, runtime: Runtime[T]) -> None:
         local, config = self._local, self._local.config
@@ -151,6 +177,10 @@ class Standing(Generic[T]):
             )
         if config.periodic_gossip is not None:
             runtime.submit_after(PeriodicGossip(token), config.periodic_gossip.period_ns)
+        if Repair.ANTI_ENTROPY in local.repairs:
+            runtime.submit_after(
+                PeriodicExchange(token), anti_entropy.PERIODS * config.probe_period_ns
+            )
         runtime.notify(Active())
 
     # -- about oneself ----------------------------------------------------------------------------
@@ -165,21 +195,30 @@ class Standing(Generic[T]):
         # The refutation is one's incarnation, which every packet carries: the gossip only makes
         # sure that there are packets, also where the suspicion was an old one.
         local = self._local
+        if incarnation >= local.incarnation:
+            local.health.worse()
+        if self.raise_incarnation(incarnation, runtime):
+            self._outbound.gossip(local.config.num_indirect_probes, runtime)
+
+    def raise_incarnation(self, incarnation: int, runtime: Runtime[T]) -> bool:
+        """Have an incarnation above that one. Returns False if there is none: this is the end."""
+        local = self._local
         highest = max(incarnation, local.incarnation)
         if highest == INCARNATION_MAX:
             self.hear_of_own_end(runtime)  # there is no higher incarnation to refute with
-            return
+            return False
         if incarnation >= local.incarnation:
             local.incarnation = highest + 1
-        self._outbound.gossip(local.config.num_indirect_probes, runtime)
+        return True
 
     def hear_of_own_end(self, runtime: Runtime[T]) -> None:
         """The present identity is down: come back under a new one, or be undead."""
         present = self._local.identity
         renewed = present.renew()
         if renewed is not None and renewed != present and renewed.win_addr_conflict(present):
-            self.change_identity(renewed, runtime)
+            self._go_on_as(renewed, runtime)
             runtime.notify(Rejoin(renewed))
+            self._start_again(runtime)
         else:
             self._become_undead(runtime)
 
@@ -201,6 +240,18 @@ class Standing(Generic[T]):
             raise SameIdentity(
                 "the new identity is the present one", on=str(identity), hint="renew() makes one"
             )
+        self._go_on_as(identity, runtime)
+        self._start_again(runtime)
+
+    def _start_again(self, runtime: Runtime[T]) -> None:
+        """Start the timers, where the crate waits for a packet; or call, if nobody is left."""
+        if Repair.TIMERS_AFTER_RENEWAL in self._local.repairs:
+            self.adjust_connection(runtime)
+        else:
+            self._isolation.begins(runtime)
+
+    def _go_on_as(self, identity: T, runtime: Runtime[T]) -> None:
+        local = self._local
         old, was_undead = local.identity, local.connection is Connection.UNDEAD
         local.become(identity)
         self._reset()

@@ -8,8 +8,9 @@ so that a heap of ``(due, timer)`` does it by itself. Only 0 before 1 matters: t
 one probe must not come after the beginning of the next. The numbers are the seed's, but for the
 last one, which is younger.
 
-The `token` is the engine's, a number of eight bits that grows whenever earlier timers shall have
-no meaning any more.
+The `token` is the engine's, a number that grows whenever earlier timers shall have no meaning any
+more; it has eight bits in the crate, and is wider with `Repair.WIDE_TOKENS`. The last two timers
+are those of repairs.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import ClassVar, Generic, TypeAlias
 from holdfast.membership.identity import T
 
 __all__ = [
+    "CallAgain",
     "ChangeSuspectToDown",
     "PeriodicAnnounce",
     "PeriodicAnnounceDown",
+    "PeriodicExchange",
     "PeriodicGossip",
     "ProbeRandomMember",
     "RemoveDown",
@@ -103,6 +106,28 @@ class PeriodicAnnounceDown(_Prioritised):
     token: int
 
 
+@dataclass(frozen=True, slots=True)
+class PeriodicExchange(_Prioritised):
+    """Compare lists with a random member (`Repair.ANTI_ENTROPY`)."""
+
+    priority: ClassVar[int] = 7
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallAgain(_Prioritised):
+    """Everybody is lost: call some of those whom one knew (`Repair.ISOLATION_RECOVERY`).
+
+    Attributes:
+        token: See above.
+        periods: How many periods of the probe were waited for this call.
+    """
+
+    priority: ClassVar[int] = 8
+    token: int
+    periods: int
+
+
 Timer: TypeAlias = (
     SendIndirectProbe[T]
     | ProbeRandomMember
@@ -111,4 +136,6 @@ Timer: TypeAlias = (
     | PeriodicGossip
     | RemoveDown[T]
     | PeriodicAnnounceDown
+    | PeriodicExchange
+    | CallAgain
 )

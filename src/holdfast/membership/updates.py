@@ -61,6 +61,14 @@ class Backlog:
         if box is not None:
             del box[key]
 
+    def discard_longer(self, length: int) -> None:
+        """Tell nothing any more that is longer than so many bytes."""
+        for (_, size), box in self._boxes.items():
+            if size > length:
+                for key in box:
+                    del self._where[key]
+                box.clear()
+
     def take(self, space: int, *, each: int = 0, limit: int = ITEMS_MAX) -> list[bytes]:
         """What fits into `space` bytes, where each entry costs `each` more than its length.
 
@@ -132,6 +140,11 @@ class Items:
         self._keys[self._next] = key
         self._backlog.add(self._next, data, transmissions)
         self._next += 1
+
+    def discard_longer(self, length: int) -> None:
+        """Tell nothing any more that is longer than so many bytes."""
+        self._backlog.discard_longer(length)
+        self._keys = {n: key for n, key in self._keys.items() if n in self._backlog}
 
     def take(self, space: int) -> list[bytes]:
         """What fits into `space` bytes, with two more for the length of each."""
