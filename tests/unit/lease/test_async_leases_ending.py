@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -112,28 +110,31 @@ def test_a_claim_cancelled_at_any_await_leaves_nothing_behind(url: str, others: 
 # -- a loop that nothing blocks -------------------------------------------------------------------
 
 
-async def ticking(gaps: list[float]) -> None:
-    """How long the loop did not come back to this task."""
-    before = time.monotonic()
-    while True:
-        await asyncio.sleep(0.002)
-        now = time.monotonic()
-        gaps.append(now - before)
-        before = now
+class Stopped:
+    """A call that goes on only when the loop says so: a loop that is blocked by it never does."""
 
+    def __init__(self) -> None:
+        self._begun, self._goes_on = threading.Event(), threading.Event()
+        self.loop_ran: list[bool] = []
 
-HANG_S = 1.0
+    def __call__(self) -> None:
+        self._begun.set()
+        self.loop_ran.append(self._goes_on.wait(PATIENCE_S / 2))
+
+    async def let_go(self) -> None:
+        """From the loop, while the call is under way."""
+        assert await asyncio.to_thread(self._begun.wait, PATIENCE_S)
+        self._goes_on.set()
 
 
 @pytest.mark.parametrize("operation", ["claim", "look", "refresh", "release", "pin"])
 def test_a_store_that_hangs_blocks_no_loop(bench: Bench, operation: str) -> None:
     async def work() -> None:
         leases = over(bench)
-        gaps: list[float] = []
-        ticker = asyncio.create_task(ticking(gaps))
+        stopped = Stopped()
         await leases.claim("held", "a", 60)
         await leases.records()
-        bench.ours.before[operation] = functools.partial(time.sleep, HANG_S)
+        bench.ours.before[operation] = stopped
         called = bench.ours.calls.get(operation, 0)
         tasks: list[Callable[[], Coroutine[Any, Any, Any]]] = [
             lambda: leases.claim("n", "b", 5),
@@ -145,10 +146,11 @@ def test_a_store_that_hangs_blocks_no_loop(bench: Bench, operation: str) -> None
         running = [asyncio.create_task(one()) for one in tasks]
         if operation == "release":
             running.append(asyncio.create_task(block(leases)))
+        await stopped.let_go()
         await asyncio.gather(*running, return_exceptions=True)
-        ticker.cancel()
         assert bench.ours.calls.get(operation, 0) > called
-        assert max(gaps) < HANG_S * 0.8, "generous: without a thread it is all of it"
+        assert stopped.loop_ran
+        assert all(stopped.loop_ran)
 
     run(work())
 
@@ -161,23 +163,23 @@ async def block(leases: AsyncLeases) -> None:
 def test_a_store_that_is_slow_to_open_blocks_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     from holdfast.lease import async_leases
 
+    stopped = Stopped()
+
     def slow(**arguments: Any) -> Leases:
-        time.sleep(HANG_S)
+        stopped()
         return lease.open(**arguments)
 
     monkeypatch.setattr(async_leases, "open_blocking", slow)
 
     async def work() -> None:
-        gaps: list[float] = []
-        ticker = asyncio.create_task(ticking(gaps))
         leases = lease.open_async("memory:")
         token = leases.token("n", "a")
-        await asyncio.sleep(0.01)
+        asking = asyncio.create_task(token.check())
+        await stopped.let_go()
         with pytest.raises(LeaseLost):
-            await token.check()
-        ticker.cancel()
+            await asking
         await leases.close()
-        assert max(gaps) < HANG_S * 0.8
+        assert stopped.loop_ran == [True]
 
     run(work())
 
