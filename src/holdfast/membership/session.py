@@ -43,7 +43,7 @@ from holdfast.membership.notifications import (
     Rejoin,
     Rename,
 )
-from holdfast.membership.repairs import ALL_REPAIRS, Repair
+from holdfast.membership.repairs import ALL_REPAIRS, WIRE_REPAIRS, Repair
 from holdfast.membership.roster import Entry, Roster
 from holdfast.membership.stages import TABLE, TALKING, Act, Event, Stage
 from holdfast.timers import TimerEntry, TimerQueue
@@ -72,9 +72,8 @@ FAREWELL_ROUNDS = 3
 # Engine's timers have priorities from 0 on; ours come after all of them.
 _PRIORITY = 64
 
-# What a node of the crate would not understand.
-_BEYOND_THE_CRATE = frozenset({Repair.ANTI_ENTROPY, Repair.SLEEP})
-ON_THE_CRATES_WIRE: Final[frozenset[Repair]] = ALL_REPAIRS - _BEYOND_THE_CRATE
+# Without those for which the crate has no word.
+ON_THE_CRATES_WIRE: Final[frozenset[Repair]] = ALL_REPAIRS - WIRE_REPAIRS
 
 
 class _Own(enum.Enum):

@@ -190,12 +190,12 @@ def check_about(name: str, tags: Mapping[str, str]) -> dict[str, str]:
     Raises:
         InvalidArgument: They cannot.
     """
-    if not isinstance(name, str) or not name or not name.isprintable():
+    if not _is_text(name) or not name.isprintable():
         raise InvalidArgument(
             "no name of a member", on=repr(name), hint="use one printable word or more"
         )
     for key, value in tags.items():
-        if not (isinstance(key, str) and isinstance(value, str) and key):
+        if not _is_text(key) or not (value == "" or _is_text(value)):
             raise InvalidArgument(f"no tag: {key!r}={value!r}", hint="keys and values are str")
     length = len(_ENCODER.encode([name, dict(tags)]))
     if length > ABOUT_MAX:
@@ -281,6 +281,10 @@ def row(member: ClusterMember) -> Row:
         member.tags,
         member.me,
     )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _read(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
