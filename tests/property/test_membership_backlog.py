@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from holdfast.membership.updates import Backlog
 
-KEYS = st.integers(0, 12)
+KEYS = st.integers(0, 7)
 
 
 class AgainstAList(RuleBasedStateMachine):
@@ -19,7 +19,7 @@ class AgainstAList(RuleBasedStateMachine):
         self.backlog = Backlog()
         self.entries: dict[int, tuple[int, bytes]] = {}  # transmissions left, and bytes
 
-    @rule(key=KEYS, length=st.integers(1, 4), transmissions=st.integers(1, 4))
+    @rule(key=KEYS, length=st.integers(1, 2), transmissions=st.integers(1, 3))
     def add(self, key: int, length: int, transmissions: int) -> None:
         data = bytes([key]) * length
         self.backlog.add(key, data, transmissions)
@@ -30,7 +30,7 @@ class AgainstAList(RuleBasedStateMachine):
         self.backlog.discard(key)
         self.entries.pop(key, None)
 
-    @rule(space=st.integers(0, 30), each=st.sampled_from([0, 2]), limit=st.integers(1, 9))
+    @rule(space=st.integers(0, 12), each=st.sampled_from([0, 2]), limit=st.integers(1, 5))
     def take(self, space: int, each: int, limit: int) -> None:
         rest = space
         expected: list[tuple[int, int]] = []

@@ -42,6 +42,9 @@ from holdfast.membership import (
     State,
     TurnUndead,
 )
+from holdfast.membership.codec import bincode, postcard
+from holdfast.membership.codec.generate import DECODE_ERRORS, reader
+from holdfast.membership.codec.layout import layout_of
 
 CODECS: dict[str, Any] = {"bincode": Bincode, "postcard": Postcard}
 A = Node("127.0.0.1", 8000, 1_700_000_000)
@@ -253,6 +256,16 @@ class Everything(Plain):
     six: IPv6Address
 
 
+@dataclass(frozen=True)
+class Row:
+    numbers: tuple[U8, ...]
+
+
+@dataclass(frozen=True)
+class Name:
+    text: str
+
+
 FULL = Everything(
     _ON,
     "né",
@@ -285,6 +298,24 @@ def test_all_kinds_of_fields_have_their_bytes(name: str) -> None:
     for cut in range(len(data)):
         with pytest.raises(MalformedPacket):
             codec.decode_members(data[:cut], 0, 1)
+
+
+@BOTH
+@pytest.mark.parametrize("last", [Everything, Inner, Row, Name], ids=lambda kind: kind.__name__)
+def test_nothing_is_read_beyond_the_end(name: str, last: type) -> None:
+    """Also where nothing comes after it, and where it says that it is longer than anything."""
+    dialect = {"bincode": bincode._DIALECT, "postcard": postcard._DIALECT}[name]
+    read = reader(dialect, layout_of(last))
+    data = {Everything: hexed(BYTES[name]), Inner: hexed("ff 03")}.get(last, b"\3abc")
+    if last is Row:
+        assert read(data, 0) == (Row((97, 98, 99)), len(data))
+    for cut in range(len(data)):
+        with pytest.raises(DECODE_ERRORS):
+            read(data[:cut], 0)
+    if last in (Row, Name):
+        longest = hexed("fd" + "ff" * 8) if name == "bincode" else hexed("ff" * 9 + "01")
+        with pytest.raises(DECODE_ERRORS):
+            read(longest + b"abc", 0)
 
 
 @dataclass(frozen=True)

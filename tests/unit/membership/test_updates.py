@@ -66,6 +66,13 @@ def test_a_length_costs_room_too() -> None:
     assert len(made) == 0
 
 
+def test_what_was_told_can_be_replaced_while_its_equals_wait() -> None:
+    made = backlog(("a", b"a", 2), ("b", b"b", 2))
+    assert made.take(1) == [b"a"]
+    made.add("a", b"A", 2)
+    assert sorted(made.take(9)) == [b"A", b"b"]
+
+
 def test_nothing_is_told_twice_in_one_packet() -> None:
     made = backlog(*[(str(n), bytes([n]), 5) for n in range(3)])
     for _ in range(5):

@@ -205,7 +205,6 @@ def _read(source: _Source, layout: Layout) -> str:
         case Row(inner):
             length = _read_unsigned(source, _LENGTH_BITS)
             items, value = source.fresh(), source.fresh()
-            put(f'if {length} > len(data) - at: raise IndexError("a row beyond the end")')
             put(f"{items} = []")
             put(f"for _ in range({length}):")
             source.depth += 1
