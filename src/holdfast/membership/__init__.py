@@ -27,9 +27,15 @@ The way of a probe::
 
 The way of a refutation: a member hears that it is a suspect (``Standing.apply``) and raises its
 incarnation; every packet of it carries that number, and Alive at a higher one clears the suspicion.
+
+`Cluster` is a member on a real network: asyncio, a socket, names and tags. Its way of a datagram is
+drawn in ``cluster/``; what it decides besides the protocol is in ``session.py``.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from holdfast.membership.codec.base import Codec
 from holdfast.membership.codec.bincode import Bincode
@@ -94,6 +100,20 @@ from holdfast.membership.widths import (
     SocketAddr,
 )
 
+if TYPE_CHECKING:
+    from holdfast.membership.changes import (
+        Change,
+        ClusterEvent,
+        ClusterMember,
+        MemberFailed,
+        MemberJoined,
+        MemberLeft,
+        MemberUpdated,
+        Missed,
+    )
+    from holdfast.membership.cluster import Changes, Cluster, look
+    from holdfast.membership.why import Why
+
 __all__ = [
     "ALL_REPAIRS",
     "I8",
@@ -116,7 +136,12 @@ __all__ = [
     "Broadcast",
     "BroadcastHandler",
     "CallAgain",
+    "Change",
     "ChangeSuspectToDown",
+    "Changes",
+    "Cluster",
+    "ClusterEvent",
+    "ClusterMember",
     "Codec",
     "Config",
     "Connection",
@@ -133,9 +158,14 @@ __all__ = [
     "Key",
     "Member",
     "MemberDown",
+    "MemberFailed",
+    "MemberJoined",
+    "MemberLeft",
     "MemberUp",
+    "MemberUpdated",
     "Membership",
     "Message",
+    "Missed",
     "Node",
     "Notification",
     "Periodic",
@@ -158,4 +188,30 @@ __all__ = [
     "TimedRuntime",
     "Timer",
     "TurnUndead",
+    "Why",
+    "look",
 ]
+
+_CHANGES = "holdfast.membership.changes"
+_CLUSTER = "holdfast.membership.cluster"
+_LATE = {
+    "Change": _CHANGES,
+    "Changes": _CLUSTER,
+    "Cluster": _CLUSTER,
+    "ClusterEvent": _CHANGES,
+    "ClusterMember": _CHANGES,
+    "MemberFailed": _CHANGES,
+    "MemberJoined": _CHANGES,
+    "MemberLeft": _CHANGES,
+    "MemberUpdated": _CHANGES,
+    "Missed": _CHANGES,
+    "Why": "holdfast.membership.why",
+    "look": _CLUSTER,
+}
+
+
+def __getattr__(name: str) -> object:
+    # asyncio takes longer to import than all of this: only those who use it wait for it.
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
