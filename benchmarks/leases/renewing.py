@@ -17,8 +17,8 @@ from benchmarks import processors
 from benchmarks.measure import Loop, by_turns
 from benchmarks.peers import OURS
 from holdfast.lease import Leases
-from holdfast.lease.stores.schema import OWNERSHIP, TERM
 from holdfast.lease.stores.sql import SqlStore
+from holdfast.lease.stores.sql.schema import OWNERSHIP, TERM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -37,12 +37,18 @@ BAD = {
         "import importlib\nimportlib.import_module('holdfast.lease')",
     ),
     "the door's wrong side": ("state/handle.py", "from holdfast import lease"),
-    "the door past the face": ("lease/stores/local.py", "from holdfast.state.handle import State"),
+    "the door past the face": (
+        "lease/stores/local/__init__.py",
+        "from holdfast.state.handle import State",
+    ),
     "the door past the face, to a room": (
-        "lease/stores/local.py",
+        "lease/stores/local/__init__.py",
         "from holdfast.state import handle",
     ),
-    "another store through the door": ("lease/stores/sql.py", "from holdfast import state"),
+    "another store through the door": (
+        "lease/stores/sql/__init__.py",
+        "from holdfast import state",
+    ),
     "a part that imports a seam": ("lease/gate.py", "from holdfast.seams import fenced_state"),
     "the agent that imports the command line": ("agent/main.py", "import holdfast.cli"),
     "the demo that imports the command line": ("demo/main.py", "from holdfast.cli import output"),
@@ -88,7 +94,7 @@ GOOD = {
     "membership/engine.py": "from random import Random\nfrom holdfast.timers import TimerQueue\n"
     "from holdfast.errors import Closed\nfrom .member import Member\nimport struct",
     "membership/member.py": "from dataclasses import dataclass",
-    "lease/stores/local.py": "from holdfast import state\n"
+    "lease/stores/local/__init__.py": "from holdfast import state\n"
     "from holdfast.state import State\nimport os",
     "lease/keeper.py": "from holdfast.lease.record import Record",
     "lease/record.py": "",

@@ -25,9 +25,9 @@ from holdfast.errors import (
     StaleRecord,
     Unavailable,
 )
-from holdfast.lease.stores.database import Patience
-from holdfast.lease.stores.dialect import Again, Failure
 from holdfast.lease.stores.sql import SqlStore
+from holdfast.lease.stores.sql.database import Patience
+from holdfast.lease.stores.sql.dialect import Again, Failure
 
 LONG_NS = 10**9
 

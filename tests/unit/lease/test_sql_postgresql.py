@@ -23,8 +23,7 @@ from holdfast.errors import (
 )
 from holdfast.lease import Record
 from holdfast.lease.global_clock import STEP_NS_MAX
-from holdfast.lease.stores import schema
-from holdfast.lease.stores.sql import SqlStore, Step
+from holdfast.lease.stores.sql import SqlStore, Step, schema
 from tests.fixtures_postgres import Postgres
 from tests.unit.lease.gating import beside
 

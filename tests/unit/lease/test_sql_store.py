@@ -23,8 +23,8 @@ from holdfast.errors import (
     Unsupported,
 )
 from holdfast.lease.global_clock import STEP_NS_MAX
-from holdfast.lease.stores import statements as say
 from holdfast.lease.stores.sql import SqlStore
+from holdfast.lease.stores.sql import statements as say
 
 LONG_NS = 10**9
 

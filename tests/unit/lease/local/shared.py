@@ -9,7 +9,7 @@ from collections.abc import Callable
 from holdfast import state
 from holdfast.lease import Record
 from holdfast.lease.stores.local import LocalStore
-from holdfast.lease.stores.local_layout import OWN, TERM, digest
+from holdfast.lease.stores.local.layout import OWN, TERM, digest
 
 LONG_NS = 10**12
 

@@ -13,8 +13,7 @@ from holdfast.errors import (
     InvalidArgument,
     LeaseLost,
 )
-from holdfast.lease.stores import local_handles
-from holdfast.lease.stores.local import LocalStore
+from holdfast.lease.stores.local import LocalStore, handles
 from tests.unit.lease.local.shared import (
     LONG_NS,
     Hands,
@@ -151,7 +150,7 @@ def test_what_cannot_be_gated_is_said_at_once(
 def test_a_gate_holds_when_the_handle_had_to_make_room(
     make: MakeStore, counter: state.State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_handles, "HANDLES_MAX", 8)
+    monkeypatch.setattr(handles, "HANDLES_MAX", 8)
     store = make()
     held = [store.claim(f"n{i}", "a", LONG_NS) for i in range(2)]
     first, second = counter.transaction(), counter.transaction()

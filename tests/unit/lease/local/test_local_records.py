@@ -18,8 +18,7 @@ from holdfast.errors import (
     Unsupported,
 )
 from holdfast.lease import Record
-from holdfast.lease.stores import local_handles
-from holdfast.lease.stores.local import LocalStore
+from holdfast.lease.stores.local import LocalStore, handles
 from tests.fixtures_state import RunScript
 from tests.unit.lease.local.shared import (
     LONG_NS,
@@ -202,7 +201,7 @@ def test_more_names_than_handles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
     """The files are kept within bounds, and what was written last is what is read."""
-    monkeypatch.setattr(local_handles, "HANDLES_MAX", 100)
+    monkeypatch.setattr(handles, "HANDLES_MAX", 100)
     count = 10_000 if full else 500
     with LocalStore(tmp_path / "s") as store, LocalStore(tmp_path / "s") as other:
         before = open_files()
@@ -218,7 +217,7 @@ def test_more_names_than_handles(
 
 
 def test_what_is_used_keeps_its_handle(make: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_handles, "HANDLES_MAX", 16)
+    monkeypatch.setattr(handles, "HANDLES_MAX", 16)
     store = make()
     record = store.claim("often", "a", LONG_NS)
     slots = set()
@@ -234,7 +233,7 @@ def test_what_is_used_keeps_its_handle(make: MakeStore, monkeypatch: pytest.Monk
 def test_a_look_at_all_leases_takes_no_handle_away(
     make: MakeStore, other: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_handles, "HANDLES_MAX", 16)
+    monkeypatch.setattr(handles, "HANDLES_MAX", 16)
     store = make()
     store.claim("mine", "a", LONG_NS)
     slot = store._handles.slots["mine"]
@@ -249,7 +248,7 @@ def test_a_look_at_all_leases_takes_no_handle_away(
 def test_threads_whose_handles_are_taken_away_go_on(
     make: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_handles, "HANDLES_MAX", 8)
+    monkeypatch.setattr(handles, "HANDLES_MAX", 8)
     store = make()
     failed: list[Exception] = []
 

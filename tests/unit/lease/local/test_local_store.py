@@ -22,9 +22,9 @@ from holdfast.errors import (
     Unsupported,
 )
 from holdfast.lease import rules
-from holdfast.lease.stores import local, local_handles, local_ledger
-from holdfast.lease.stores.local import LocalStore
-from holdfast.lease.stores.local_layout import LEDGER, Ledger, pack
+from holdfast.lease.stores import local
+from holdfast.lease.stores.local import LocalStore, handles, ledger
+from holdfast.lease.stores.local.layout import LEDGER, Ledger, pack
 from holdfast.process import boot_id
 from tests.fixtures_state import RunScript
 from tests.unit.lease.local.shared import (
@@ -144,7 +144,7 @@ def test_a_release_that_meets_a_pin_is_made_again(
 def test_who_is_overtaken_all_the_time_gives_up(
     store: LocalStore, other: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_handles, "ATTEMPTS_MAX", 3)
+    monkeypatch.setattr(handles, "ATTEMPTS_MAX", 3)
     decide, numbers = rules.claim, itertools.count()
 
     def hooked(*args: Any, **settings: Any) -> Any:
@@ -162,7 +162,7 @@ def test_who_is_overtaken_all_the_time_gives_up(
 
 def test_epochs_grow_over_more_than_a_block(store: LocalStore) -> None:
     epochs = []
-    for _ in range(2 * local_ledger.BLOCK + 5):
+    for _ in range(2 * ledger.BLOCK + 5):
         record = store.claim("n", "a", 1)
         epochs.append(record.epoch)
         store.release(record)
@@ -208,12 +208,12 @@ def test_an_epoch_is_greater_than_the_last_of_its_name_whatever_the_ledger_says(
 ) -> None:
     with make() as before:
         last = [before.claim(name, "a", 1) for name in "ab"]
-        for _ in range(2 * local_ledger.BLOCK):
+        for _ in range(2 * ledger.BLOCK):
             before.release(last[1])
             last[1] = before.claim("b", "a", 1)
         for record in last:
             before.release(record)
-    old = pack(Ledger(1, boot_id(), local_ledger.time_offset_ns()))
+    old = pack(Ledger(1, boot_id(), ledger.time_offset_ns()))
     place.subscribe(LEDGER, "rw").transact(lambda txn: txn.write(0, old))
     after = make()
     for record in last:
@@ -297,7 +297,7 @@ IN_A_TIME_NAMESPACE = """
     import sys
     from holdfast.errors import Unsupported
     from holdfast.lease.stores.local import LocalStore
-    from holdfast.lease.stores.local_ledger import time_offset_ns
+    from holdfast.lease.stores.local.ledger import time_offset_ns
 
     print(time_offset_ns(), end=" ")
     try:
@@ -315,7 +315,7 @@ def test_another_time_namespace_is_noticed(store: LocalStore, script: RunScript)
             said = script(IN_A_TIME_NAMESPACE, before=(*command, "-f", "--boottime", "1000"))
         except (AssertionError, FileNotFoundError):
             continue
-        ours = local_ledger.time_offset_ns()
+        ours = ledger.time_offset_ns()
         assert said == f"{ours + 1000 * 10**9} refused"
         return
     pytest.skip("time namespaces cannot be made here (unshare)")

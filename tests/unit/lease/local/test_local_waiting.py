@@ -13,8 +13,7 @@ from holdfast.errors import (
     Closed,
 )
 from holdfast.lease import Record
-from holdfast.lease.stores import local_handles
-from holdfast.lease.stores.local import LocalStore
+from holdfast.lease.stores.local import LocalStore, handles
 from tests.unit.lease.local.shared import (
     LONG_NS,
     open_files,
@@ -124,7 +123,7 @@ def test_a_second_wait_for_the_same_lease_opens_nothing(
     def opened(*_: object) -> None:
         raise AssertionError("handles were opened")
 
-    monkeypatch.setattr(local_handles.Handles, "subscribe", opened)
+    monkeypatch.setattr(handles.Handles, "subscribe", opened)
     timer = soon(lambda: other.release(record))
     assert store.wait_changed(30, name="n")
     timer.join()

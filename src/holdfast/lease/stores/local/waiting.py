@@ -16,12 +16,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import Closed, Deleted
-from holdfast.lease.stores import local_layout as layout
+from holdfast.lease.stores.local import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from holdfast.lease.stores.local_handles import Handles
+    from holdfast.lease.stores.local.handles import Handles
 
 __all__ = ["POLL_S", "Waiting"]
 

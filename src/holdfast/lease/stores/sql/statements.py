@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from holdfast.errors import InvalidArgument, LeaseError
 from holdfast.lease.global_clock import STEP_NS_MAX
 from holdfast.lease.record import Reading, Record
-from holdfast.lease.stores.schema import CLOCK, EPOCH, OWNERSHIP, PIN, TERM
+from holdfast.lease.stores.sql.schema import CLOCK, EPOCH, OWNERSHIP, PIN, TERM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from holdfast.errors import InvalidArgument, Unsupported
-from holdfast.lease.stores.dialect import Dialect, Failure
+from holdfast.lease.stores.sql.dialect import Dialect, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

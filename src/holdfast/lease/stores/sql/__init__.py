@@ -9,8 +9,8 @@ Where to look::
     schema.py       the tables            statements.py   what is said to every database
     dialect.py      what differs          sqlite.py       one writer at a time
     database.py     a step: a connection, postgresql.py   locks of rows
-                    a transaction, its    sql_gate.py     the user's own transaction
-                    end, or its failure   sql_batch.py    many extensions at once
+                    a transaction, its    gate.py         the user's own transaction
+                    end, or its failure   batch.py        many extensions at once
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ except ImportError as missing:
         hint="install holdfast[sql]",
     ) from missing
 
-from holdfast.lease.stores import statements as say
-from holdfast.lease.stores.database import Database, Patience, choose
-from holdfast.lease.stores.dialect import Again, Failure
-from holdfast.lease.stores.picture import Picture
-from holdfast.lease.stores.schema import CLOCK, EPOCH, METADATA, OWNERSHIP, PIN
-from holdfast.lease.stores.sql_batch import extend_all
-from holdfast.lease.stores.sql_gate import gate
+from holdfast.lease.stores.sql import statements as say
+from holdfast.lease.stores.sql.batch import extend_all
+from holdfast.lease.stores.sql.database import Database, Patience, choose
+from holdfast.lease.stores.sql.dialect import Again, Failure
+from holdfast.lease.stores.sql.gate import gate
+from holdfast.lease.stores.sql.picture import Picture
+from holdfast.lease.stores.sql.schema import CLOCK, EPOCH, METADATA, OWNERSHIP, PIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +201,7 @@ class SqlStore(Closing):
         return self._do(work, write=True)
 
     def gate(self, record: Record, transaction: object) -> None:
-        """Let the user's transaction commit only while the holding stands: see ``sql_gate.py``."""
+        """Let the user's transaction commit only while the holding stands: see ``gate.py``."""
         with self._database.lock:
             self._need_open()
         gate(self, record, transaction)

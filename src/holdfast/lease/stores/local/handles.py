@@ -30,8 +30,8 @@ from holdfast.errors import (
     Unavailable,
     Unsupported,
 )
-from holdfast.lease.stores import local_layout as layout
-from holdfast.lease.stores.local_layout import OWN, TERM, Owned, Term
+from holdfast.lease.stores.local import layout
+from holdfast.lease.stores.local.layout import OWN, TERM, Owned, Term
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

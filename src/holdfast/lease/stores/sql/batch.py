@@ -24,9 +24,9 @@ import sqlalchemy as sa
 
 from holdfast.errors import StaleRecord
 from holdfast.lease.record import Reading, Record, check_duration
-from holdfast.lease.stores import statements as say
-from holdfast.lease.stores.dialect import Again, Failure
-from holdfast.lease.stores.schema import OWNERSHIP, TERM
+from holdfast.lease.stores.sql import statements as say
+from holdfast.lease.stores.sql.dialect import Again, Failure
+from holdfast.lease.stores.sql.schema import OWNERSHIP, TERM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

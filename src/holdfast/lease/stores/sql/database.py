@@ -26,9 +26,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from holdfast.errors import HoldfastError, InvalidArgument, OutcomeUnknown, Unsupported
-from holdfast.lease.stores.dialect import Again, Dialect, Failure
-from holdfast.lease.stores.postgresql import PostgresqlDialect
-from holdfast.lease.stores.sqlite import SqliteDialect
+from holdfast.lease.stores.sql.dialect import Again, Dialect, Failure
+from holdfast.lease.stores.sql.postgresql import PostgresqlDialect
+from holdfast.lease.stores.sql.sqlite import SqliteDialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,8 +34,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from holdfast.errors import Unsupported
-from holdfast.lease.stores.dialect import Dialect, Failure
-from holdfast.lease.stores.schema import OWNERSHIP
+from holdfast.lease.stores.sql.dialect import Dialect, Failure
+from holdfast.lease.stores.sql.schema import OWNERSHIP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

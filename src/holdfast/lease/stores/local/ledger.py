@@ -16,7 +16,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.errors import Busy, Closed, Conflict, Deleted, LeaseError, Unavailable, Unsupported
-from holdfast.lease.stores.local_layout import LEDGER, Ledger, pack, unpack
+from holdfast.lease.stores.local.layout import LEDGER, Ledger, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

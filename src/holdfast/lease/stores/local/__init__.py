@@ -1,7 +1,7 @@
 """`LocalStore`: leases of one host, in shared memory. No server; after a name's first use, no I/O.
 
 Each lease is a state of `holdfast.state`, its ownership, and from its first extension on a second
-one, its term (``local_layout.py`` has the bytes, ``local_handles.py`` the handles). The states are
+one, its term (``layout.py`` has the bytes, ``handles.py`` the handles). The states are
 retained: they outlive whoever made them. Each call is one commit, which fails if what it decided
 upon has changed, and then it decides anew:
 
@@ -18,7 +18,7 @@ a user's gate       required unchanged     not looked at, so that renewals do no
 
 A process killed anywhere leaves what was before, or what comes after. The clock is CLOCK_BOOTTIME,
 one for the host; a boot ends all terms. Where epochs come from, and how it is made sure that the
-clock is the same for all, is in ``local_ledger.py``.
+clock is the same for all, is in ``ledger.py``.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from holdfast.errors import (
 from holdfast.lease import rules
 from holdfast.lease.record import Reading, Record, check_word
 from holdfast.lease.rules import Request
-from holdfast.lease.stores import local_layout as layout
-from holdfast.lease.stores.local_handles import Handles, member
-from holdfast.lease.stores.local_layout import Owned, Term
-from holdfast.lease.stores.local_ledger import Epochs, time_offset_ns
-from holdfast.lease.stores.local_waiting import Waiting
+from holdfast.lease.stores.local import layout
+from holdfast.lease.stores.local.handles import Handles, member
+from holdfast.lease.stores.local.layout import Owned, Term
+from holdfast.lease.stores.local.ledger import Epochs, time_offset_ns
+from holdfast.lease.stores.local.waiting import Waiting
 from holdfast.process import boot_id
 from holdfast.state import PAGE_SIZE, Namespace, Transaction, snapshot
 
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from holdfast.clock import Clock
-    from holdfast.lease.stores.local_handles import Seen, Slot
+    from holdfast.lease.stores.local.handles import Seen, Slot
 
 __all__ = ["LocalStore"]
 
