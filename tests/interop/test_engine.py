@@ -12,15 +12,23 @@ import pytest
 from holdfast.membership import (
     Ack,
     Announce,
+    ChangeSuspectToDown,
     Config,
     ForwardedAck,
     Header,
     Member,
     Node,
     Periodic,
+    PeriodicAnnounce,
+    PeriodicAnnounceDown,
+    PeriodicGossip,
     Ping,
     PingReq,
+    ProbeRandomMember,
+    RemoveDown,
+    SendIndirectProbe,
     State,
+    Timer,
 )
 from tests.interop.building import PATIENCE_S
 from tests.interop.driver import Answer, Driver
@@ -34,6 +42,7 @@ from tests.interop.words import (
     TIMERS,
     Settings,
     node,
+    timer_text,
     value,
 )
 
@@ -310,6 +319,43 @@ def test_probe_numbers_and_tokens_wrap(driver: Driver) -> None:
         assert f"probe {generation % 256}" in heard.timers
         pair.timer("probe 0")
         pair.timer("gossip 44")
+
+
+def test_timers_that_are_due_together_have_one_order(driver: Driver) -> None:
+    timers: list[Timer[Node]] = [
+        SendIndirectProbe(Node("127.0.0.1", 1, 1), 0),
+        ProbeRandomMember(0),
+        ChangeSuspectToDown(Node("127.0.0.1", 1, 1), 0, 0),
+        PeriodicAnnounce(0),
+        PeriodicGossip(0),
+        RemoveDown(Node("127.0.0.1", 1, 1)),
+        PeriodicAnnounceDown(0),
+    ]
+    for seed in range(10):
+        shuffled = Random(seed).sample(timers, len(timers))
+        ours = " ; ".join(map(timer_text, sorted(shuffled)))
+        assert driver.ask("sort", *" ; ".join(map(timer_text, shuffled)).split()).said == ours
+
+
+def test_each_round_asks_everybody_once(driver: Driver) -> None:
+    """Of the crate alone: whom it asks is chance, and what `Pair` has ours follow."""
+    own, size = Node(*OWN_SITE, 0), 7
+    real = driver.node(str(own), "postcard")
+    codec = CODECS["postcard"]
+    real("apply", *(f"127.0.0.1:{port}#1/0/a" for port in range(1, size + 1)))
+    asked = []
+    for _ in range(10 * size):
+        begun = real("timer", "probe 0")
+        [(to, data)] = begun.sent
+        ping, _ = codec.decode_header(data)
+        assert isinstance(ping.message, Ping)
+        answer = Header(node(to), 0, own, Ack(ping.message.number))
+        real.hand(codec.encode_header(answer) + bytes(2))
+        real("timer", begun.timers[0])
+        asked.append(to)
+    rounds = [asked[at : at + size] for at in range(0, len(asked), size)]
+    assert {len(set(one)) for one in rounds} == {size}
+    assert len({tuple(one) for one in rounds}) > 1
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))

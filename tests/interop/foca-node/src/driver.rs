@@ -6,6 +6,7 @@
 //! codec CODEC encode-member MEMBER          codec CODEC decode-member HEX
 //! codec CODEC encode-header SRC INCARNATION DST MESSAGE...     codec CODEC decode-header HEX
 //! settings [SETTING...]                     what a preset and changes to it come to
+//! sort TIMER ; TIMER ; ...                  the same timers in the crate's order
 //! ```
 //!
 //! Each line is answered by one line for each effect, in order, then for a node by its `status`,
@@ -20,7 +21,9 @@ use foca::{Codec, Config, Header, PostcardCodec};
 use crate::node::{Node, Outcome, BINCODE};
 use crate::peer::Peer;
 use crate::settings;
-use crate::words::{hex, member, member_text, message, message_text, parse, unhex};
+use crate::words::{
+    hex, member, member_text, message, message_text, parse, timer, timer_text, unhex,
+};
 
 pub fn run() -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {})); // a panic is an answer here
@@ -46,6 +49,7 @@ fn answer(
         ["settings", changes @ ..] => {
             plain(settings::change(Config::simple(), changes).map(|config| settings::text(&config)))
         }
+        ["sort", rest @ ..] => plain(sort(rest)),
         [name, "new", rest @ ..] => plain(Node::new(rest).map(|node| {
             nodes.insert((*name).to_string(), node);
             String::new()
@@ -64,6 +68,19 @@ fn answer(
         [] => "wrong an empty line".to_string(),
     };
     writeln!(out, "{said}")
+}
+
+fn sort(words: &[&str]) -> Outcome {
+    let mut timers = words
+        .split(|word| *word == ";")
+        .map(timer)
+        .collect::<Result<Vec<_>, _>>()?;
+    timers.sort();
+    Ok(timers
+        .iter()
+        .map(timer_text)
+        .collect::<Vec<_>>()
+        .join(" ; "))
 }
 
 fn plain(outcome: Outcome) -> String {
