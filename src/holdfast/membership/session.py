@@ -204,10 +204,7 @@ class Session:
             self._settle()
 
     def handle_timers(self, now_ns: int) -> None:
-        """Fire what is due. Hand in first what has come: it may be the answer that is waited for.
-
-        What is started meanwhile waits for the next call, so that this one ends.
-        """
+        """Fire what is due. Hand in first what has come: it may be what is waited for."""
         self._at(now_ns)
         while (due := self._timers.pop_due(now_ns)) is not None:
             timer = due[1]

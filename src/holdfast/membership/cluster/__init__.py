@@ -15,7 +15,7 @@ The way of a datagram::
 
 from __future__ import annotations
 
-from holdfast.membership.cluster.look import look
 from holdfast.membership.cluster.node import Changes, Cluster
+from holdfast.membership.cluster.question import look
 
 __all__ = ["Changes", "Cluster", "look"]

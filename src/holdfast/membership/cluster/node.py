@@ -51,8 +51,8 @@ BATCH = 64
 _LOOK_S = 10.0
 # By as much more than the other clock has CLOCK_BOOTTIME gone on if the machine has slept.
 _SLEPT_NS = NS_PER_S // 20
-# A linger of None is no promise that somebody listens.
-_LINGER_NS = NS_PER_S * 3 // 10
+# How long a farewell is repeated unless somebody says otherwise.
+LINGER_NS = NS_PER_S * 3 // 10
 # What to expect if nobody says how many members there will be.
 _MEMBERS = 16
 
@@ -238,7 +238,7 @@ class Cluster:
             if self._session is not None and not self._closed:
                 if self._session.stage is not Stage.LEAVING:
                     self._session.leave(
-                        self._clock.boottime_ns(), _LINGER_NS if linger_ns is None else linger_ns
+                        self._clock.boottime_ns(), LINGER_NS if linger_ns is None else linger_ns
                     )
                     self._carry_out()
                 await self._until(lambda: self._closed or self._stage is Stage.LEFT)

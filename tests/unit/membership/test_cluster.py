@@ -1,0 +1,643 @@
+"""`Cluster` with real sockets on loopback, several nodes in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from holdfast.clock import SystemClock
+from holdfast.errors import (
+    Closed,
+    InvalidArgument,
+    NotFound,
+    NotPermitted,
+    Unavailable,
+    Unsupported,
+)
+from holdfast.membership import (
+    Bincode,
+    Change,
+    Changes,
+    Cluster,
+    ClusterEvent,
+    Config,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberUpdated,
+    Missed,
+    Node,
+    Periodic,
+    look,
+    talk,
+)
+from holdfast.membership.cluster import node as node_module
+from holdfast.membership.cluster.node import BATCH
+from holdfast.membership.cluster.udp import Udp, is_loopback, is_wildcard, outgoing, resolve
+from holdfast.membership.stages import Stage
+
+MS = 1_000_000
+PATIENCE_S = 15.0
+ANY = "127.0.0.1:0"
+# Short, and yet long for a machine that others use too.
+QUICK = replace(
+    Config.local(),
+    probe_period_ns=300 * MS,
+    probe_rtt_ns=120 * MS,
+    suspect_to_down_after_ns=400 * MS,
+    periodic_gossip=Periodic(60 * MS, 3),
+    periodic_announce_to_down_members=Periodic(500 * MS, 1),
+)
+
+
+@pytest.fixture(autouse=True)
+def short_farewells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_module, "LINGER_NS", 60 * MS)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(50):
+            await main()
+
+    asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it does not come true"
+        await asyncio.sleep(0.01)
+
+
+def node(name: str, *join: Cluster, **more: Any) -> Cluster:
+    arguments: dict[str, Any] = {"bind": ANY, "config": QUICK} | more
+    return Cluster(name, join=[other.address for other in join], **arguments)
+
+
+def names(cluster: Cluster) -> list[str]:
+    return sorted(member.name for member in cluster.members())
+
+
+async def the_next(changes: Changes, kind: type[Change]) -> Any:
+    async with asyncio.timeout(PATIENCE_S):
+        async for change in changes:
+            if isinstance(change, kind):
+                return change
+    raise AssertionError(f"no {kind.__name__} before the end")
+
+
+@contextlib.asynccontextmanager
+async def together(count: int, **more: Any) -> AsyncIterator[list[Cluster]]:
+    """So many nodes that know each other."""
+    async with contextlib.AsyncExitStack() as stack:
+        nodes: list[Cluster] = []
+        for at in range(count):
+            nodes.append(await stack.enter_async_context(node(f"n{at}", *nodes[:1], **more)))
+        everybody = sorted(one.name for one in nodes)
+        await until(lambda: all(names(one) == everybody for one in nodes))
+        yield nodes
+
+
+class Cut:
+    """The socket of a node, behind a wire that can be cut."""
+
+    def __init__(self, udp: Udp) -> None:
+        self._udp = udp
+        self.on = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._udp, name)
+
+    def receive(self) -> tuple[bytes, tuple[str, int]] | None:
+        received = self._udp.receive()
+        while self.on and received is not None:
+            received = self._udp.receive()
+        return received
+
+    def send(self, data: bytes, to: tuple[str, int]) -> None:
+        if not self.on:
+            self._udp.send(data, to)
+
+
+def cut_of(cluster: Cluster) -> Cut:
+    assert isinstance(cluster._udp, Udp)
+    cut = Cut(cluster._udp)
+    cluster._udp = cut  # type: ignore[assignment]
+    return cut
+
+
+def stranger(cluster: Cluster) -> socket.socket:
+    """A socket that can send to a node."""
+    host, _, port = cluster.address.rpartition(":")
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.connect((host, int(port)))
+    return out
+
+
+# -- coming and going -----------------------------------------------------------------------------
+
+
+def test_nodes_find_each_other_with_names_and_tags() -> None:
+    async def main() -> None:
+        async with node("a", tags={"role": "db"}) as a, node("b", a) as b, node("c", a) as c:
+            assert await b.wait_joined(PATIENCE_S)
+            await until(lambda: names(a) == names(b) == names(c) == ["a", "b", "c"])
+            by_name = {member.name: member for member in c.members()}
+            assert by_name["a"].tags == {"role": "db"}
+            assert by_name["a"].address == a.address
+            assert [by_name[name].me for name in "abc"] == [False, False, True]
+            assert c.members()[0].me
+
+    run(main)
+
+
+def ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        pytest.param("[::1]:0", marks=pytest.mark.skipif(not ipv6(), reason="no IPv6 here")),
+        "localhost:0",
+    ],
+)
+def test_a_node_binds_to_what_it_is_told(bind: str) -> None:
+    async def main() -> None:
+        async with node("a", bind=bind) as a, node("b", a, bind=bind) as b:
+            await until(lambda: names(a) == names(b) == ["a", "b"])
+            found = await asyncio.to_thread(look, a.address, timeout=PATIENCE_S)
+            assert [one.name for one in found if one.me] == ["a"]
+
+    run(main)
+
+
+def test_a_node_that_is_silent_has_failed_and_one_that_says_so_has_left() -> None:
+    async def main() -> None:
+        async with together(4) as (a, b, c, d):
+            changes = a.changes()
+            b.close()
+            failed = await the_next(changes, MemberFailed)
+            assert (failed.member.name, failed.member.state) == ("n1", "failed")
+            await c.leave()
+            left = await the_next(changes, MemberLeft)
+            assert (left.member.name, left.member.state) == ("n2", "left")
+            await until(lambda: names(a) == names(d) == ["n0", "n3"])
+
+    run(main)
+
+
+def test_a_node_that_comes_back_has_a_higher_generation() -> None:
+    async def main() -> None:
+        async with together(3) as (a, b, c):
+            address, before = b.address, b.members()[0].node
+            changes = a.changes()
+            b.close()
+            async with node("n1", c, bind=address, tags={"life": "2"}) as again:
+                after = again.members()[0].node
+                assert after.win_addr_conflict(before)
+                updated = await the_next(changes, MemberUpdated)
+                while updated.member.tags != {"life": "2"}:
+                    updated = await the_next(changes, MemberUpdated)
+                assert updated.member.node == after
+                await until(lambda: names(a) == names(c) == ["n0", "n1", "n2"])
+
+    run(main)
+
+
+def test_leaving_ends_the_changes_and_frees_the_port() -> None:
+    async def main() -> None:
+        a = node("a")
+        async with a:
+            address = a.address
+            changes = a.changes()
+            reading = asyncio.ensure_future(anext(changes, None))
+            await asyncio.sleep(0)
+        assert await reading is None
+        assert a.closed
+        await a.leave()
+        a.close()
+        async with node("b", bind=address) as b:
+            assert b.address == address
+        for call in (a.members, a.changes, lambda: a.address, lambda: a.why("a")):
+            with pytest.raises(Closed):
+                call()
+        with pytest.raises(Closed):
+            await a.start()
+        with pytest.raises(Closed):
+            await a.wait_joined(0)
+
+    run(main)
+
+
+def test_a_block_that_is_cancelled_leaves_in_good_order() -> None:
+    async def main() -> None:
+        async with node("a") as a:
+            changes = a.changes()
+
+            async def life() -> None:
+                async with node("b", a):
+                    await asyncio.sleep(1000)
+
+            task = asyncio.ensure_future(life())
+            await the_next(changes, MemberJoined)
+            task.cancel()
+            assert (await the_next(changes, MemberLeft)).member.name == "b"
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main)
+
+
+def test_leaving_that_is_cancelled_closes_all_the_same() -> None:
+    async def main() -> None:
+        async with together(2) as (_, b):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await b.leave(linger=1000)
+            assert b.closed
+
+    run(main)
+
+
+def test_nobody_comes_and_the_wait_is_over() -> None:
+    async def main() -> None:
+        async with Cluster("a", bind=ANY, join=["127.0.0.1:9"], config=QUICK) as a:
+            assert not await a.wait_joined(0.05)
+            assert not await a.wait_joined(0)
+
+    run(main)
+
+
+# -- partitions and lateness ----------------------------------------------------------------------
+
+
+def test_two_nodes_that_were_cut_apart_are_one_cluster_again() -> None:
+    async def main() -> None:
+        async with together(2) as (a, b):
+            cuts = [cut_of(a), cut_of(b)]
+            for cut in cuts:
+                cut.on = True
+            await until(lambda: names(a) == ["n0"] and names(b) == ["n1"])
+            for cut in cuts:
+                cut.on = False
+            await until(lambda: names(a) == names(b) == ["n0", "n1"])
+            await until(lambda: a.joined and b.joined)
+
+    run(main)
+
+
+class Sleeper(SystemClock):
+    """A clock whose machine has slept for so long."""
+
+    slept_ns = 0
+
+    def boottime_ns(self) -> int:
+        return super().boottime_ns() + self.slept_ns
+
+
+def test_a_machine_that_has_slept_accuses_nobody() -> None:
+    async def main() -> None:
+        async with together(3) as (a, b, c):
+            clock = Sleeper()
+            a._clock = clock
+            changes = a.changes()
+            for _ in range(3):
+                clock.slept_ns += 3600 * 1000 * MS
+                await asyncio.sleep(0.7)
+            await until(lambda: names(a) == names(b) == names(c) == ["n0", "n1", "n2"])
+            seen = []
+            while (change := changes._reader.take()) is not None:
+                seen.append(change)
+            assert not [change for change in seen if isinstance(change, MemberFailed)]
+
+    run(main)
+
+
+def test_what_has_come_is_read_before_a_timer_fires(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with together(2) as (a, _):
+            order: list[str] = []
+            session = a._session
+            assert session is not None
+            assert a._loop is not None
+            a._loop.remove_reader(a._udp.fileno())  # type: ignore[union-attr]
+            handle_data, handle_timers = session.handle_data, session.handle_timers
+
+            def data(given: bytes, source: tuple[str, int], now_ns: int) -> None:
+                order.append("data")
+                handle_data(given, source, now_ns)
+
+            def timers(now_ns: int) -> None:
+                order.append("timers")
+                handle_timers(now_ns)
+
+            monkeypatch.setattr(session, "handle_data", data)
+            monkeypatch.setattr(session, "handle_timers", timers)
+            with stranger(a) as out:
+                out.send(b"there")
+                a._ring()
+            assert order[0] == "data"
+            assert "timers" in order
+
+    run(main)
+
+
+# -- what strangers send --------------------------------------------------------------------------
+
+
+def test_garbage_is_counted_and_nothing_else() -> None:
+    async def main() -> None:
+        async with together(2) as (a, b):
+            rng = Random(3)
+            with stranger(a) as out:
+                for length in (0, 1, 2, 3, 10, 50, 500, 1400):
+                    out.send(rng.randbytes(length))
+                out.send(b"\0" * 60)
+                out.send(b"x" * 5000)
+                out.send(talk.QUESTION + b"\xff")
+            await until(
+                lambda: a.counts.get("malformed_packet", 0) + a.counts.get("data_too_big", 0) == 10
+            )
+            await asyncio.sleep(2 * QUICK.probe_period_ns / 1e9)
+            assert names(a) == names(b) == ["n0", "n1"]
+
+    run(main)
+
+
+def test_a_flood_starves_neither_the_loop_nor_the_member() -> None:
+    async def main() -> None:
+        async with together(3) as (a, b, _):
+            turns = 0
+            changes = b.changes()
+            stop = time.monotonic() + 3 * QUICK.suspect_to_down_after_ns / 1e9
+            with stranger(a) as out:
+                while time.monotonic() < stop:
+                    for _ in range(2 * BATCH):
+                        out.send(b"\x48" * 100)
+                    await asyncio.sleep(0)
+                    turns += 1
+            assert turns > 10
+            assert a.counts["malformed_packet"] > 1000
+            await until(lambda: "n0" in names(b))
+            while (change := changes._reader.take()) is not None:
+                assert not isinstance(change, MemberFailed), change
+
+    run(main)
+
+
+def test_a_batch_ends_though_there_is_more() -> None:
+    async def main() -> None:
+        async with node("a") as a:
+            with stranger(a) as out:
+                for _ in range(2 * BATCH):
+                    out.send(b"?")
+            a._read()
+            assert a.counts["received"] == BATCH
+
+    run(main)
+
+
+# -- errors of the socket -------------------------------------------------------------------------
+
+
+def test_what_the_system_refuses_is_counted() -> None:
+    counts: Counter[str] = Counter()
+    udp = Udp(("127.0.0.1", 0), counts)
+    udp.send(b"x" * 70_000, ("127.0.0.1", 9))
+    udp.send(b"x", ("240.0.0.1", 9))
+    udp.send(b"x", ("127.0.0.1", 70_000))
+    udp.send(b"x", ("127.0.0.1", 0))
+    assert counts["send_EMSGSIZE"] == 1
+    assert counts["send_EINVAL"] >= 2
+    assert sum(counts.values()) == 4
+    assert udp.receive() is None
+    udp.close()
+    udp.close()
+    udp.send(b"x", ("127.0.0.1", 9))
+    assert udp.receive() is None
+    assert counts["send_EBADF"] == counts["receive_EBADF"] == 1
+
+
+def test_a_port_that_is_taken_is_unavailable() -> None:
+    async def main() -> None:
+        async with node("a") as a:
+            with pytest.raises(Unavailable):
+                await node("b", bind=a.address).start()
+
+    run(main)
+
+
+def test_a_node_calls_whom_it_cannot_reach_and_survives() -> None:
+    async def main() -> None:
+        seeds = ["127.0.0.1:9", "240.0.0.1:9", "127.0.0.1:0", "no-such-host.invalid:9"]
+        async with Cluster("a", bind=ANY, join=seeds, config=QUICK) as a:
+            await until(lambda: a.counts.get("calls", 0) > 6)
+            assert not a.joined
+
+    run(main)
+
+
+# -- what is said and asked -----------------------------------------------------------------------
+
+
+def test_events_reach_all_others() -> None:
+    async def main() -> None:
+        async with together(4) as nodes:
+            readers = [one.changes() for one in nodes]
+            nodes[1].broadcast("deploy", b"v7")
+            for at in (0, 2, 3):
+                event = await the_next(readers[at], ClusterEvent)
+                assert (event.member.name, event.name, event.payload) == ("n1", "deploy", b"v7")
+
+    run(main)
+
+
+def test_a_reader_is_told_of_those_who_are_there_first() -> None:
+    async def main() -> None:
+        async with together(3) as (a, _, _):
+            changes = a.changes()
+            present = {(await the_next(changes, MemberJoined)).member.name for _ in range(2)}
+            assert present == {"n1", "n2"}
+
+    run(main)
+
+
+def test_a_reader_that_is_forgotten_costs_nothing() -> None:
+    async def main() -> None:
+        async with node("a") as a:
+            for _ in range(10):
+                a.changes()
+            gc.collect()
+            assert len(a._readers) == 0
+
+    run(main)
+
+
+def test_a_slow_reader_hears_how_much_it_missed() -> None:
+    async def main() -> None:
+        async with node("a") as a:
+            changes = a.changes()
+            for _ in range(1030):
+                changes.put(MemberJoined(a.members()[0]))
+            assert await anext(changes) == Missed(6)
+            a.close()
+            assert len([change async for change in changes]) == 1024
+
+    run(main)
+
+
+def test_why_tells_the_history_of_a_member() -> None:
+    async def main() -> None:
+        async with together(2) as (a, b):
+            address = b.address
+            [account] = a.why("n1")
+            assert account.address == a.why(address)[0].address == address
+            assert account.state in ("alive", "suspect")
+            assert account.heard_s is not None
+            assert "has joined as n1" in str(account)
+            await b.leave()
+            await until(lambda: a.why("n1")[0].state == "down")
+            assert "has left" in str(a.why("n1")[0])
+            with pytest.raises(NotFound):
+                a.why("nobody")
+
+    run(main)
+
+
+def test_a_look_shows_the_members_and_disturbs_nobody() -> None:
+    async def main() -> None:
+        async with together(3, tags={"about": "x" * 400}) as nodes:
+            found = await asyncio.to_thread(look, nodes[1].address, timeout=PATIENCE_S)
+            assert sorted(member.name for member in found) == ["n0", "n1", "n2"]
+            assert [member.name for member in found if member.me] == ["n1"]
+            assert all(member.tags for member in found)
+            assert all(names(one) == ["n0", "n1", "n2"] for one in nodes)
+
+    run(main)
+
+
+def test_a_look_where_nobody_is_says_so() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        with pytest.raises(Unavailable, match="no answer"):
+            look(f"127.0.0.1:{port}", timeout=0.1)
+    with pytest.raises(Unavailable, match="nobody listens"):
+        look(f"127.0.0.1:{port}", timeout=0.4)
+    with pytest.raises(Unavailable):
+        look("no-such-host.invalid:1", timeout=0.1)
+    with pytest.raises(InvalidArgument):
+        look("nowhere")
+
+
+# -- the wire of the crate ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", [None, Bincode(Node)])
+def test_on_the_wire_of_the_crate_members_have_addresses_only(codec: Any) -> None:
+    async def main() -> None:
+        async with (
+            node("a", wire="foca", codec=codec) as a,
+            node("b", a, wire="foca", codec=codec) as b,
+        ):
+            await until(lambda: names(b) == sorted(["b", a.address]))
+            await until(lambda: names(a) == sorted(["a", b.address]))
+            with pytest.raises(Unsupported):
+                a.broadcast("x")
+
+    run(main)
+
+
+# -- arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"join": "127.0.0.1:1"},
+        {"wire": "http"},
+        {"wire": "foca", "tags": {"a": "b"}},
+        {"tags": {"a": 1}},
+        {"tags": {"a": "b" * 600}},
+        {"node_name": ""},
+    ],
+)
+def test_arguments_without_a_meaning_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        Cluster(**({"node_name": "a", "bind": ANY} | wrong))
+
+
+def test_sealing_is_not_there_yet() -> None:
+    with pytest.raises(Unsupported):
+        Cluster("a", bind=ANY, keys=object())
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1", "nowhere", "192.0.2.77:0", "127.0.0.1:x"])
+def test_an_address_that_is_none_is_refused(wrong: str) -> None:
+    async def main() -> None:
+        with pytest.raises(InvalidArgument):
+            await node("a", bind=wrong, unsealed=True).start()
+
+    run(main)
+
+
+def test_nothing_listens_beyond_loopback_unless_it_is_told_to() -> None:
+    async def main() -> None:
+        for bind in ("0.0.0.0:0", "[::]:0", "192.0.2.77:0"):
+            with pytest.raises(NotPermitted):
+                await node("a", bind=bind).start()
+        async with (
+            node("a", bind="0.0.0.0:0", unsealed=True, advertise="127.0.0.1:0") as a,
+            node("b", a) as b,
+        ):
+            await until(lambda: names(a) == names(b) == ["a", "b"])
+            with pytest.raises(InvalidArgument):
+                await a.start()
+
+    run(main)
+
+
+def test_a_seed_that_is_no_address_leaves_no_socket_open() -> None:
+    async def main() -> None:
+        a = node("a")
+        a._join = ("nowhere",)
+        with pytest.raises(InvalidArgument):
+            await a.start()
+        assert a._stage is Stage.NEW
+
+    run(main)
+
+
+def test_where_a_wildcard_is_reached() -> None:
+    assert is_wildcard("0.0.0.0")
+    assert is_wildcard("::")
+    assert not is_wildcard("127.0.0.1")
+    assert is_loopback("127.8.8.8")
+    assert outgoing("0.0.0.0", [("127.0.0.1", 9)]) == "127.0.0.1"
+
+
+def test_names_are_looked_up_in_the_family_that_is_bound() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert ("127.0.0.1", 7) in await resolve(loop, "localhost:7", like="127.0.0.1")
+        assert await resolve(loop, "no-such-host.invalid:7") == []
+        assert await resolve(loop, "[::1]:7", like="127.0.0.1") == []
+
+    run(main)
