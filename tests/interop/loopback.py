@@ -28,7 +28,7 @@ from tests.interop.words import CODECS, Settings, member_text, node, notificatio
 # Any port of this machine.
 ANYWHERE = Node("127.0.0.1", 0, 1)
 # Nothing here takes so long but on a machine that has no time for it.
-PATIENCE_S = 30.0
+LOOP_PATIENCE_S = 30.0
 _ATTENTION_S = 0.02
 
 
@@ -70,16 +70,16 @@ class Loopback:
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """Drive everybody until it holds; False: it takes too long."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + LOOP_PATIENCE_S
         while time.monotonic() < end:
             if condition():
                 return True
             self.turn()
         return False
 
-    def turn(self) -> None:
-        """Look once at everything that is there."""
-        for key, _ in self.selector.select(_ATTENTION_S):
+    def turn(self, wait_s: float = _ATTENTION_S) -> None:
+        """Look once at everything that is there, or comes within that time."""
+        for key, _ in self.selector.select(wait_s):
             key.data()
         for one in self.everybody:
             if isinstance(one, Ours):

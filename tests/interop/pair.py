@@ -24,6 +24,7 @@ from holdfast.membership import (
     Node,
     Notification,
     Ping,
+    State,
     Timer,
 )
 from holdfast.membership.member import Members
@@ -285,6 +286,9 @@ class Pair:
             _, to, word = line.split()
             header, packet = self.read(unhex(word))
             self._same(to, str(header.dst))
+            # Nobody tells of himself that he is alive: it is how our members know each other.
+            itself = self.codec.encode_member(Member(header.src, packet.incarnation, State.ALIVE))
+            self._same(False, itself in packet.members)  # noqa: FBT003
             found.append(Addressed(to, packet))
         return found
 
