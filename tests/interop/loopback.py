@@ -204,7 +204,7 @@ class Theirs:
 
     Attributes:
         told: Its notifications, as text.
-        faults: What the crate has returned, but for what was asked.
+        faults: Errors of the crate, but for what was asked, and items that it was handed.
         identity: Who it was when it started, or what it was changed to.
     """
 
@@ -285,7 +285,7 @@ class Theirs:
                 self._ready = what
             elif kind == "notify":
                 self.told.append(what)
-            elif kind == "fault":
-                self.faults.append(what)
+            elif kind in ("fault", "item"):  # nobody here has items for it
+                self.faults.append(f"{kind} {what}")
             else:
                 self._answers.append(line.decode())
