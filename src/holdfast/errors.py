@@ -214,23 +214,23 @@ class Conflict(StateError):
     would undo the other's work.
 
     Attributes:
-        started: The version that the transaction started from; None if it has none (SQL).
+        started: The version that the transaction started from; 0 where there are none (SQL).
         current: The version found at commit; the same.
         attempts: How many attempts were made before giving up.
     """
 
     code = "conflict"
 
-    started: int | None
-    current: int | None
+    started: int
+    current: int
     attempts: int
 
     def __init__(
         self,
         what: str,
         *,
-        started: int | None = None,
-        current: int | None = None,
+        started: int = 0,
+        current: int = 0,
         attempts: int = 1,
         on: str | None = None,
         hint: str | None = None,
