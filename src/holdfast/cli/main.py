@@ -21,6 +21,8 @@ NOUNS = {
     "demo": Noun("holdfast.cli.demo", "demo", "The whole system on this machine, with real data."),
     "state": Noun("holdfast.cli.state", "state", "Shared states: get, set, watch, ls, stat, rm."),
     "lease": Noun("holdfast.cli.lease", "lease", "Leases: run, claim, release, ls, show, wait."),
+    "member": Noun("holdfast.cli.member", "member", "Members: run, ls, watch."),
+    "members": Noun("holdfast.cli.member", "ls", "The same as `member ls`."),
     "completion": Noun(
         "holdfast.cli.completion", "completion", "Print what makes a shell complete our words."
     ),

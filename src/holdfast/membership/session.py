@@ -191,9 +191,11 @@ class Session:
         """A datagram has come from `source`. It may be any bytes: nothing is raised."""
         self._at(now_ns)
         self.counts["received"] += 1
+        if self.stage not in TALKING:
+            return
         if data.startswith(talk.QUESTION):
             self._answer(data, source)
-        elif self.stage in TALKING:
+        else:
             entry = self.roster.get(source)
             if entry is not None:
                 entry.heard_ns = now_ns

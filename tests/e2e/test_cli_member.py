@@ -1,0 +1,216 @@
+"""``holdfast member`` as a user meets it: members in processes of their own, killed and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Self
+
+import pytest
+
+from holdfast.membership import look
+
+PROGRAM = [sys.executable, "-m", "holdfast"]
+PATIENCE_S = 20.0
+QUICK = ("--bind", "127.0.0.1:0", "--period", "300ms")
+
+
+class Running:
+    """A member in a process of its own, that tells in JSON what it sees."""
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [*PROGRAM, "member", "run", name, *QUICK, *arguments, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # what was read ahead would be hidden from select
+        )
+        self.address: str = self.line("started")["member"]["address"]
+
+    def line(self, what: str, name: str | None = None) -> dict[str, Any]:
+        """The next line of that kind, about that member."""
+        out = self._process.stdout
+        assert out is not None
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            ready, _, _ = select.select([out], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"{self.name} does not say {what!r} of {name!r}"
+            text = out.readline()
+            assert text, self._process.communicate()
+            line: dict[str, Any] = json.loads(text)
+            if line["what"] == what and name in (None, line["member"]["name"]):
+                return line
+
+    def sees(self, *names: str) -> None:
+        """Wait until it lists these members, and all of them alive."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            found = sorted((one.name, one.state) for one in look(self.address, timeout=PATIENCE_S))
+            if found == [(name, "alive") for name in sorted(names)]:
+                return
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        return self._process.wait(PATIENCE_S)
+
+    def rest(self) -> tuple[list[dict[str, Any]], bytes]:
+        """All that it says until its end."""
+        out, err = self._process.communicate(timeout=PATIENCE_S)
+        return [json.loads(line) for line in out.splitlines()], err
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def holdfast(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments], capture_output=True, text=True, env=os.environ | more, timeout=30
+    )
+
+
+@pytest.fixture
+def trio() -> Iterator[list[Running]]:
+    """Three members that know each other."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(Running("n0", "--tag", "role=first"))
+        others = [stack.enter_context(Running(f"n{at}", "--join", first.address)) for at in (1, 2)]
+        for one in others:
+            one.line("joined")
+            one.line("joined")
+        yield [first, *others]
+
+
+def test_a_process_that_is_killed_has_failed_and_its_next_life_is_let_in(
+    trio: list[Running],
+) -> None:
+    first, second, third = trio
+    second.send(signal.SIGKILL)
+    second.wait()
+    for one in (first, third):
+        line = one.line("failed", "n1")
+        assert line["member"]["address"] == second.address
+    with Running("n1", "--bind", second.address, "--join", third.address) as again:
+        for one in (first, third):
+            assert one.line("joined", "n1")["member"]["address"] == second.address
+        again.line("joined", "n0")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_makes_it_leave_in_good_order(trio: list[Running], number: int) -> None:
+    first, second, third = trio
+    third.send(number)
+    assert third.wait() == 0
+    assert first.line("left", "n2")["member"]["state"] == "left"
+    assert second.line("left", "n2")
+    assert third.rest()[1] == b""
+
+
+def test_a_stopped_process_is_suspected_and_comes_back(trio: list[Running]) -> None:
+    first, second, third = trio
+    second.send(signal.SIGSTOP)
+    try:
+        first.line("failed", "n1")
+    finally:
+        second.send(signal.SIGCONT)
+    assert first.line("joined", "n1")
+    third.sees("n0", "n1", "n2")
+
+
+def test_ls_and_watch_see_who_is_there_and_nobody_sees_them(trio: list[Running]) -> None:
+    first, _, third = trio
+    listed = holdfast("member", "ls", "--ask", third.address, "--json")
+    members = {one["name"]: one for one in json.loads(listed.stdout)}
+    assert sorted(members) == ["n0", "n1", "n2"]
+    assert members["n0"]["tags"] == {"role": "first"}
+    assert members["n0"]["address"] == first.address
+    assert [one["me"] for one in members.values()].count(True) == members["n2"]["me"] == 1
+    columns = holdfast("members", HOLDFAST_MEMBER=first.address).stdout.splitlines()
+    rows = [line.split("\t") for line in columns]
+    assert sorted(row[0] for row in rows) == ["n0", "n1", "n2"]
+    watching = subprocess.Popen(
+        [*PROGRAM, "member", "watch", "--ask", first.address, "--every", "100ms", "--count", "4"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with watching:
+        assert watching.stdout is not None
+        for _ in range(3):
+            assert watching.stdout.readline().split("\t")[1] == "present"
+        third.send(signal.SIGINT)
+        what, name = watching.stdout.readline().split("\t")[1:3]
+        assert (what, name) == ("gone", "n2")
+        assert watching.wait(PATIENCE_S) == 0
+    first.send(signal.SIGINT)
+    told, _ = first.rest()
+    assert {line["member"]["name"] for line in told} <= {"n1", "n2"}
+
+
+def test_ls_where_nobody_is_says_so() -> None:
+    asked = holdfast("member", "ls", "--ask", "127.0.0.1:9", "--timeout", "100ms")
+    assert (asked.returncode, asked.stdout) == (69, "")
+    assert "running member" in asked.stderr
+
+
+def test_it_leaves_when_its_time_is_over_or_its_lines_are_printed() -> None:
+    for limit in (("--timeout", "200ms"), ("--count", "1")):
+        done = holdfast("member", "run", "alone", "--bind", "127.0.0.1:0", *limit)
+        assert (done.returncode, done.stderr) == (0, "")
+        time_, what, name, address, tags = done.stdout.rstrip("\n").split("\t")
+        assert (what, name, tags) == ("started", "alone", "-")
+        assert time_.endswith("Z")
+        assert address.startswith("127.0.0.1:")
+
+
+def test_nodes_on_the_wire_of_the_crate_meet() -> None:
+    wire = ("--wire", "foca", "--codec", "bincode")
+    with Running("a", *wire) as a, Running("b", *wire, "--join", a.address) as b:
+        assert a.line("joined")["member"]["name"] == b.address
+        assert b.line("joined")["member"]["name"] == a.address
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--bind", "nowhere"], 2),
+        (["--bind", "127.0.0.1:0", "--join", "nowhere"], 2),
+        (["--bind", "127.0.0.1:0", "--tag", "role"], 2),
+        (["--bind", "127.0.0.1:0", "--period", "soon"], 2),
+        (["--bind", "0.0.0.0:0"], 77),
+        (["--bind", "no-such-host.invalid:1"], 69),
+    ],
+)
+def test_wrong_arguments_have_their_codes(arguments: list[str], code: int) -> None:
+    done = holdfast("member", "run", "a", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("error: ")
+
+
+def test_nobody_reads_any_more_and_it_leaves() -> None:
+    with Running("a") as a, Running("b", "--join", a.address) as b:
+        a.line("joined", "b")
+        assert b._process.stdout is not None
+        b.line("joined", "a")
+        b._process.stdout.close()
+        with Running("c", "--join", a.address):
+            assert b.wait() == 141
+        assert a.line("left", "b")
