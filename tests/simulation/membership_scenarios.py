@@ -23,6 +23,8 @@ from tests.simulation.membership_site import SECOND, Place, Site
 
 PERIOD_NS = SECOND
 SUSPECT_NS = 4 * SECOND
+# By how much the longest sleep that is announced is longer than the sleep itself.
+SLEEP_MORE_NS = 5 * SECOND
 # A little more than the preset says at once, so that a run is shorter.
 SMALL = replace(
     Config.lan(8),
@@ -52,7 +54,8 @@ def healing_ns(members: int, config: Config = SMALL) -> int:
     """
     calls = config.periodic_announce_to_down_members
     called_ns = members * (calls.period_ns if calls else PERIODS_MAX * PERIOD_NS)
-    return detection_ns(members, config) + called_ns + PERIODS_MAX * PERIOD_NS
+    woken_ns = 9 * SECOND + SLEEP_MORE_NS  # one may have died in its sleep
+    return detection_ns(members, config) + called_ns + PERIODS_MAX * PERIOD_NS + woken_ns
 
 
 def storms(
@@ -395,7 +398,8 @@ def _sleep(place: Place, name: str, for_ns: int, *, says: bool) -> None:
         return
     site = place.sites[name]
     if says:
-        site.step(lambda: site.engine.announce_sleep(site))
+        at_most_ns = for_ns + SLEEP_MORE_NS
+        site.step(lambda: site.engine.announce_sleep(site, at_most_ns=at_most_ns))
     node.sleep(for_ns)
 
     def back() -> None:

@@ -44,7 +44,7 @@ from holdfast.membership import (
 )
 from holdfast.testing.world import Node as Machine
 from holdfast.testing.world import World
-from holdfast.timers import TimerQueue
+from holdfast.timers import TimerEntry, TimerQueue
 
 SECOND = 1_000_000_000
 CODEC = Postcard(Node)
@@ -69,7 +69,7 @@ class Place:
     Attributes:
         downs: Who was declared down by whom while it ran: (observer, identity).
         renamed: How often a member had to take a new identity.
-        healthy: Names of members that nothing ever befalls.
+        given_up: The identities that were given up so.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Place:
         self.generations: Counter[str] = Counter()
         self.downs: list[tuple[str, Node]] = []
         self.renamed = 0
+        self.given_up: set[Node] = set()
         self.errors: Counter[str] = Counter()
         self._seen = seen
 
@@ -189,6 +190,7 @@ class Place:
                 self.downs.append((site.name, identity))
             case Rejoin(identity):
                 self.renamed += 1
+                self.given_up.add(site.previous)
                 if self.watch:
                     self._forced(site, identity)
 
@@ -247,7 +249,8 @@ class Site:
         self._slow_ns = slow_ns
         self._chance = node.world.rng(f"slow:{node.name}")
         self._queue: TimerQueue[Timer[Node]] = TimerQueue()
-        self._wakes_ns: int | None = None
+        self._wake: TimerEntry | None = None
+        self._busy_until_ns = 0
 
     # -- the machine of the node ------------------------------------------------------------------
 
@@ -255,7 +258,9 @@ class Site:
         if timer != "wake":
             self.step(lambda: self.engine.handle_timer(timer, self))
             return
-        self._wakes_ns = None
+        self._wake = None
+        # Between two looks at its timers it is busy with something else, for up to `slow_ns`.
+        self._busy_until_ns = self.node.now_ns() + self._chance.randrange(self._slow_ns)
         while (due := self._queue.pop_due(self.node.now_ns())) is not None:
             fired = due[1]
             self.step(lambda fired=fired: self.engine.handle_timer(fired, self))  # type: ignore[misc]
@@ -316,13 +321,15 @@ class Site:
 
     def _sleep_on(self) -> None:
         due_ns = self._queue.next_due()
-        if due_ns is None or (self._wakes_ns is not None and self._wakes_ns <= due_ns):
+        if due_ns is None:
             return
-        # It sleeps until the next timer is due, and longer. It never fires two out of order.
-        late_ns = due_ns + self._chance.randrange(self._slow_ns)
-        if self._wakes_ns is None or late_ns < self._wakes_ns:
-            self._wakes_ns = late_ns
-            self.node.submit_after("wake", max(0, late_ns - self.node.now_ns()))
+        # All that are due by then are fired together, in their order.
+        wake_ns = max(due_ns, self._busy_until_ns)
+        if self._wake is not None:
+            if self._wake.due_ns <= wake_ns:
+                return
+            self.node.cancel(self._wake)
+        self._wake = self.node.submit_after("wake", max(0, wake_ns - self.node.now_ns()))
 
 
 def _number(node: Node) -> int:

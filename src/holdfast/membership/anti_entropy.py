@@ -58,13 +58,16 @@ class Comparison(Generic[T]):
         """A number for each part. O(n) if the list has changed since the last time."""
         if self._of != self._members.version:
             self._of = self._members.version
-            self._parts = [0] * BUCKETS
+            self._parts = parts = [0] * BUCKETS
+            encode = self._codec.encode_member
             for member in self._members:
-                if member.active:
-                    self._count(self._codec.encode_member(member), self._parts)
+                if member.state is not State.DOWN:
+                    checksum = crc32(encode(member))
+                    parts[checksum % BUCKETS] += checksum
         parts = self._parts.copy()
-        self._count(self._codec.encode_member(me), parts)
-        return tuple(parts)
+        checksum = crc32(self._codec.encode_member(me))
+        parts[checksum % BUCKETS] += checksum
+        return tuple(part & _U32 for part in parts)
 
     def differing(self, me: Member[T], theirs: tuple[int, ...]) -> frozenset[int]:
         """The parts that differ."""
@@ -91,11 +94,6 @@ class Comparison(Generic[T]):
 
     def _encode(self, members: Iterable[Member[T]]) -> Iterable[bytes]:
         return map(self._codec.encode_member, members)
-
-    @staticmethod
-    def _count(encoded: bytes, parts: list[int]) -> None:
-        checksum = crc32(encoded)
-        parts[checksum % BUCKETS] = (parts[checksum % BUCKETS] + checksum) & _U32
 
 
 def is_news(update: Member[T], members: Members[T]) -> bool:

@@ -136,8 +136,8 @@ class Correspondence(Generic[T]):
         seconds = min(max(1, -(-at_most_ns // _SECOND_NS)), 0xFFFFFFFF)
         item = notes.sleep(local.codec, local.me(), seconds)
         self._pass_on((notes.Kind.SLEEP, local.addr), item)
-        for member in local.members.sample_active(_TOLD_AT_ONCE, local.kin.__contains__):
-            self._outbound.send_note(member.identity, item, runtime)
+        for kin in local.kin.sample(_TOLD_AT_ONCE, local.rng):
+            self._outbound.send_note(kin, item, runtime)
 
     def _on_sleep(self, item: bytes, _src: T, runtime: Runtime[T]) -> None:
         local = self._local
@@ -176,9 +176,9 @@ class Correspondence(Generic[T]):
         """Send one of kin what one's list looks like."""
         local = self._local
         runtime.submit_after(timer, PERIODS * local.config.probe_period_ns)
-        for member in local.members.sample_active(1, local.kin.__contains__):
+        for kin in local.kin.sample(1, local.rng):
             item = notes.digest(self._comparison.digest(local.me()), answer=True)
-            self._outbound.send_note(member.identity, item, runtime)
+            self._outbound.send_note(kin, item, runtime)
 
     def _on_digest(self, item: bytes, src: T, runtime: Runtime[T]) -> None:
         local, me = self._local, self._local.me()

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Generic
 from holdfast.membership.identity import T
 
 if TYPE_CHECKING:
+    from random import Random
+
     from holdfast.membership.member import Members
 
 __all__ = ["Kin"]
@@ -38,7 +40,7 @@ class Kin(Generic[T]):
     __slots__ = ("_known", "_members")
 
     def __init__(self, members: Members[T]) -> None:
-        self._known: set[T] = set()
+        self._known: dict[T, None] = {}  # a set whose order is the same in every process
         self._members = members
 
     def __contains__(self, identity: T) -> bool:
@@ -55,6 +57,11 @@ class Kin(Generic[T]):
     def add(self, identity: T) -> None:
         """It has introduced itself."""
         known = self._known
-        known.add(identity)
+        known[identity] = None
         if len(known) > 2 * self._members.num_active + 16:
-            self._known = {one for one in known if self._members.is_active(one)}
+            self._known = {one: None for one in known if self._members.is_active(one)}
+
+    def sample(self, wanted: int, rng: Random) -> list[T]:
+        """Up to `wanted` of them that are active, at random."""
+        active = [one for one in self._known if self._members.is_active(one)]
+        return rng.sample(active, min(wanted, len(active)))
