@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.membership import Repair
+
 PROJECT = Path(__file__).parents[2]
 ESSAYS = sorted((PROJECT / "docs" / "design").glob("*.md"))
 SUITES = PROJECT / "src" / "holdfast" / "testing" / "conformance"
@@ -48,3 +50,30 @@ def test_the_essay_of_state_has_every_statement_once_and_in_order() -> None:
     assert [number for number, _ in rows] == STATEMENTS
     pending = {number for number, what in rows if re.search(r"\bpending\b", what)}
     assert pending - {"K33"} == PENDING  # K33 is half of it
+
+
+def rows_of_membership(pattern: str) -> list[tuple[str, str]]:
+    """The rows of the essay's tables that begin like that, and what they say."""
+    text = (PROJECT / "docs" / "design" / "membership.md").read_text()
+    return re.findall(rf"^\| {pattern} \|(.*)$", text, flags=re.MULTILINE)
+
+
+def test_the_essay_of_membership_has_every_test_of_the_crate_once_and_in_order() -> None:
+    rows = rows_of_membership(r"(\d+)")
+    assert [int(number) for number, _ in rows] == list(range(1, 83))
+    assert [number for number, what in rows if not NAMED.search(what)] == []
+
+
+def test_the_essay_of_membership_has_every_statement_of_the_seed() -> None:
+    rows = rows_of_membership(r"(S\d+)")
+    assert [number for number, _ in rows] == [f"S{n}" for n in range(1, 20)]
+    assert [number for number, what in rows if not NAMED.search(what)] == []
+
+
+def test_the_essay_of_membership_has_every_repair_and_the_scenario_that_misses_it() -> None:
+    # test_membership.py has a scenario for each; here is only said which.
+    source = (PROJECT / "tests" / "simulation" / "test_membership.py").read_text()
+    missed = dict(re.findall(r"^    Repair\.(\w+): \(scenarios\.(\w+),", source, re.MULTILINE))
+    rows = rows_of_membership("`([a-z-]+)`")
+    told = {name: what.split("|")[-2].strip(" `") for name, what in rows}
+    assert told == {repair.value: missed[repair.name] for repair in Repair}
