@@ -79,6 +79,11 @@ def test_the_example_of_a_lease_works(terminal: Terminal, tmp_path: Path) -> Non
         assert database.execute("select * from holdfast_ownership").fetchall() == []
 
 
+def test_the_example_of_membership_works(terminal: Terminal) -> None:
+    out = terminal.run("-c", blocks("python")[4])
+    assert out.splitlines() == ["db alive {'role': 'store'}", "db left"]
+
+
 def test_the_example_of_a_command_under_a_lease_works(terminal: Terminal) -> None:
     command, *shown = blocks("console")[1].splitlines()
     words = shlex.split(command.removeprefix("$ holdfast "))
