@@ -4,146 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
 from random import Random
-from typing import Any
 
 import pytest
 
 from holdfast.clock import SystemClock
 from holdfast.errors import (
     Closed,
-    InvalidArgument,
-    NotFound,
-    NotPermitted,
     Unavailable,
-    Unsupported,
 )
 from holdfast.membership import (
-    Bincode,
-    Change,
-    Changes,
     Cluster,
-    ClusterEvent,
-    Config,
     MemberFailed,
     MemberJoined,
     MemberLeft,
     MemberUpdated,
-    Missed,
-    Node,
-    Periodic,
     look,
     talk,
 )
-from holdfast.membership.cluster import node as node_module
 from holdfast.membership.cluster.node import BATCH
-from holdfast.membership.cluster.udp import Udp, is_loopback, is_wildcard, outgoing, resolve
-from holdfast.membership.stages import Stage
-
-MS = 1_000_000
-PATIENCE_S = 15.0
-ANY = "127.0.0.1:0"
-# Short, and yet long for a machine that others use too.
-QUICK = replace(
-    Config.local(),
-    probe_period_ns=300 * MS,
-    probe_rtt_ns=120 * MS,
-    suspect_to_down_after_ns=400 * MS,
-    periodic_gossip=Periodic(60 * MS, 3),
-    periodic_announce_to_down_members=Periodic(500 * MS, 1),
+from holdfast.membership.cluster.udp import Udp
+from tests.unit.membership.nodes import (
+    ANY,
+    MS,
+    PATIENCE_S,
+    QUICK,
+    cut_of,
+    names,
+    node,
+    run,
+    stranger,
+    the_next,
+    together,
+    until,
 )
-
-
-@pytest.fixture(autouse=True)
-def short_farewells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "LINGER_NS", 60 * MS)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(50):
-            await main()
-
-    asyncio.run(bounded())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it does not come true"
-        await asyncio.sleep(0.01)
-
-
-def node(name: str, *join: Cluster, **more: Any) -> Cluster:
-    arguments: dict[str, Any] = {"bind": ANY, "config": QUICK} | more
-    return Cluster(name, join=[other.address for other in join], **arguments)
-
-
-def names(cluster: Cluster) -> list[str]:
-    return sorted(member.name for member in cluster.members())
-
-
-async def the_next(changes: Changes, kind: type[Change]) -> Any:
-    async with asyncio.timeout(PATIENCE_S):
-        async for change in changes:
-            if isinstance(change, kind):
-                return change
-    raise AssertionError(f"no {kind.__name__} before the end")
-
-
-@contextlib.asynccontextmanager
-async def together(count: int, **more: Any) -> AsyncIterator[list[Cluster]]:
-    """So many nodes that know each other."""
-    async with contextlib.AsyncExitStack() as stack:
-        nodes: list[Cluster] = []
-        for at in range(count):
-            nodes.append(await stack.enter_async_context(node(f"n{at}", *nodes[:1], **more)))
-        everybody = sorted(one.name for one in nodes)
-        await until(lambda: all(names(one) == everybody for one in nodes))
-        yield nodes
-
-
-class Cut:
-    """The socket of a node, behind a wire that can be cut."""
-
-    def __init__(self, udp: Udp) -> None:
-        self._udp = udp
-        self.on = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._udp, name)
-
-    def receive(self) -> tuple[bytes, tuple[str, int]] | None:
-        received = self._udp.receive()
-        while self.on and received is not None:
-            received = self._udp.receive()
-        return received
-
-    def send(self, data: bytes, to: tuple[str, int]) -> None:
-        if not self.on:
-            self._udp.send(data, to)
-
-
-def cut_of(cluster: Cluster) -> Cut:
-    assert isinstance(cluster._udp, Udp)
-    cut = Cut(cluster._udp)
-    cluster._udp = cut  # type: ignore[assignment]
-    return cut
-
-
-def stranger(cluster: Cluster) -> socket.socket:
-    """A socket that can send to a node."""
-    host, _, port = cluster.address.rpartition(":")
-    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    out.connect((host, int(port)))
-    return out
-
 
 # -- coming and going -----------------------------------------------------------------------------
 
@@ -450,194 +347,5 @@ def test_a_node_calls_whom_it_cannot_reach_and_survives() -> None:
         async with Cluster("a", bind=ANY, join=seeds, config=QUICK) as a:
             await until(lambda: a.counts.get("calls", 0) > 6)
             assert not a.joined
-
-    run(main)
-
-
-# -- what is said and asked -----------------------------------------------------------------------
-
-
-def test_events_reach_all_others() -> None:
-    async def main() -> None:
-        async with together(4) as nodes:
-            readers = [one.changes() for one in nodes]
-            nodes[1].broadcast("deploy", b"v7")
-            for at in (0, 2, 3):
-                event = await the_next(readers[at], ClusterEvent)
-                assert (event.member.name, event.name, event.payload) == ("n1", "deploy", b"v7")
-
-    run(main)
-
-
-def test_a_reader_is_told_of_those_who_are_there_first() -> None:
-    async def main() -> None:
-        async with together(3) as (a, _, _):
-            changes = a.changes()
-            present = {(await the_next(changes, MemberJoined)).member.name for _ in range(2)}
-            assert present == {"n1", "n2"}
-
-    run(main)
-
-
-def test_a_reader_that_is_forgotten_costs_nothing() -> None:
-    async def main() -> None:
-        async with node("a") as a:
-            for _ in range(10):
-                a.changes()
-            gc.collect()
-            assert len(a._readers) == 0
-
-    run(main)
-
-
-def test_a_slow_reader_hears_how_much_it_missed() -> None:
-    async def main() -> None:
-        async with node("a") as a:
-            changes = a.changes()
-            for _ in range(1030):
-                changes.put(MemberJoined(a.members()[0]))
-            assert await anext(changes) == Missed(6)
-            a.close()
-            assert len([change async for change in changes]) == 1024
-
-    run(main)
-
-
-def test_why_tells_the_history_of_a_member() -> None:
-    async def main() -> None:
-        async with together(2) as (a, b):
-            address = b.address
-            [account] = a.why("n1")
-            assert account.address == a.why(address)[0].address == address
-            assert account.state in ("alive", "suspect")
-            assert account.heard_s is not None
-            assert "has joined as n1" in str(account)
-            await b.leave()
-            await until(lambda: a.why("n1")[0].state == "down")
-            assert "has left" in str(a.why("n1")[0])
-            with pytest.raises(NotFound):
-                a.why("nobody")
-
-    run(main)
-
-
-def test_a_look_shows_the_members_and_disturbs_nobody() -> None:
-    async def main() -> None:
-        async with together(3, tags={"about": "x" * 400}) as nodes:
-            found = await asyncio.to_thread(look, nodes[1].address, timeout=PATIENCE_S)
-            assert sorted(member.name for member in found) == ["n0", "n1", "n2"]
-            assert [member.name for member in found if member.me] == ["n1"]
-            assert all(member.tags for member in found)
-            assert all(names(one) == ["n0", "n1", "n2"] for one in nodes)
-
-    run(main)
-
-
-def test_a_look_where_nobody_is_says_so() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        port = silent.getsockname()[1]
-        with pytest.raises(Unavailable, match="no answer"):
-            look(f"127.0.0.1:{port}", timeout=0.1)
-    with pytest.raises(Unavailable, match="nobody listens"):
-        look(f"127.0.0.1:{port}", timeout=0.4)
-    with pytest.raises(Unavailable):
-        look("no-such-host.invalid:1", timeout=0.1)
-    with pytest.raises(InvalidArgument):
-        look("nowhere")
-
-
-# -- the wire of the crate ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("codec", [None, Bincode(Node)])
-def test_on_the_wire_of_the_crate_members_have_addresses_only(codec: Any) -> None:
-    async def main() -> None:
-        async with (
-            node("a", wire="foca", codec=codec) as a,
-            node("b", a, wire="foca", codec=codec) as b,
-        ):
-            await until(lambda: names(b) == sorted(["b", a.address]))
-            await until(lambda: names(a) == sorted(["a", b.address]))
-            with pytest.raises(Unsupported):
-                a.broadcast("x")
-
-    run(main)
-
-
-# -- arguments ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"join": "127.0.0.1:1"},
-        {"wire": "http"},
-        {"wire": "foca", "tags": {"a": "b"}},
-        {"tags": {"a": 1}},
-        {"tags": {"a": "b" * 600}},
-        {"node_name": ""},
-    ],
-)
-def test_arguments_without_a_meaning_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument):
-        Cluster(**({"node_name": "a", "bind": ANY} | wrong))
-
-
-def test_sealing_is_not_there_yet() -> None:
-    with pytest.raises(Unsupported):
-        Cluster("a", bind=ANY, keys=object())
-
-
-@pytest.mark.parametrize("wrong", ["127.0.0.1", "nowhere", "192.0.2.77:0", "127.0.0.1:x"])
-def test_an_address_that_is_none_is_refused(wrong: str) -> None:
-    async def main() -> None:
-        with pytest.raises(InvalidArgument):
-            await node("a", bind=wrong, unsealed=True).start()
-
-    run(main)
-
-
-def test_nothing_listens_beyond_loopback_unless_it_is_told_to() -> None:
-    async def main() -> None:
-        for bind in ("0.0.0.0:0", "[::]:0", "192.0.2.77:0"):
-            with pytest.raises(NotPermitted):
-                await node("a", bind=bind).start()
-        async with (
-            node("a", bind="0.0.0.0:0", unsealed=True, advertise="127.0.0.1:0") as a,
-            node("b", a) as b,
-        ):
-            await until(lambda: names(a) == names(b) == ["a", "b"])
-            with pytest.raises(InvalidArgument):
-                await a.start()
-
-    run(main)
-
-
-def test_a_seed_that_is_no_address_leaves_no_socket_open() -> None:
-    async def main() -> None:
-        a = node("a")
-        a._join = ("nowhere",)
-        with pytest.raises(InvalidArgument):
-            await a.start()
-        assert a._stage is Stage.NEW
-
-    run(main)
-
-
-def test_where_a_wildcard_is_reached() -> None:
-    assert is_wildcard("0.0.0.0")
-    assert is_wildcard("::")
-    assert not is_wildcard("127.0.0.1")
-    assert is_loopback("127.8.8.8")
-    assert outgoing("0.0.0.0", [("127.0.0.1", 9)]) == "127.0.0.1"
-
-
-def test_names_are_looked_up_in_the_family_that_is_bound() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert ("127.0.0.1", 7) in await resolve(loop, "localhost:7", like="127.0.0.1")
-        assert await resolve(loop, "no-such-host.invalid:7") == []
-        assert await resolve(loop, "[::1]:7", like="127.0.0.1") == []
 
     run(main)
