@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from holdfast.membership.identity import Node
+from holdfast.membership.identity import Node  # noqa: TC001 - the manual reads the annotations
 
 __all__ = [
     "BACKLOG_MAX",
