@@ -28,7 +28,7 @@ from holdfast.membership.local import Connection, Local
 from holdfast.membership.member import Member, State
 from holdfast.membership.messages import Ping, PingReq, TurnUndead
 from holdfast.membership.repairs import Repair
-from holdfast.membership.stall import SLACK_PART, StallWatch
+from holdfast.membership.stall import POSTPONED_MAX, SLACK_PART, StallWatch
 from holdfast.membership.suspicion import WANTED
 from holdfast.membership.timers import (
     CallAgain,
@@ -113,9 +113,8 @@ class Firing(Generic[T]):
         incomplete = probe.incomplete
         if self._is_late(ProbeRandomMember, runtime):
             local.health.worse()
-        if incomplete or self._watch.spoilt:
+        if self._watch.ends() or incomplete:
             probe.clear()
-            self._watch.spoilt = False
         else:
             self._judge(runtime)
         target = self._next_target(runtime)
@@ -173,7 +172,7 @@ class Firing(Generic[T]):
         return identity in local.sleepers and local.sleepers.asleep(identity, local.now_ns(runtime))
 
     def _slack_ns(self) -> int:
-        return self._local.config.probe_rtt_ns // SLACK_PART
+        return self._local.health.scaled(self._local.config.probe_rtt_ns) // SLACK_PART
 
     def _expect(self, kind: type, delay_ns: int, runtime: Runtime[T]) -> None:
         if self._stalls:
@@ -242,7 +241,8 @@ class Firing(Generic[T]):
             if early_ns > 0:
                 runtime.submit_after(timer, early_ns)
                 return
-            if self._stalls and -early_ns > self._slack_ns():
+            late = -early_ns > self._slack_ns() and running.postponed < POSTPONED_MAX
+            if self._stalls and late:
                 local.health.worse()
                 running.postpone(now_ns + local.config.probe_rtt_ns)
                 runtime.submit_after(timer, local.config.probe_rtt_ns)

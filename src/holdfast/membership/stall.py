@@ -8,31 +8,32 @@ own socket, unread. What it makes of others' silence in such a time is worth not
     the verdict is late         no verdict
     the end of a suspicion      wait once more for as long as an answer takes
 
-A member that is late for ever accuses nobody for ever; the others still do.
+Who is late all the time, where everybody may be, must find out about the dead all the same. So
+what counts as late grows with the time that one takes oneself (`health`), not more than `IN_A_ROW`
+probes in a row go without a verdict, and a suspicion ends after `POSTPONED_MAX` more waits.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["SLACK_PART", "StallWatch"]
+__all__ = ["IN_A_ROW", "POSTPONED_MAX", "SLACK_PART", "StallWatch"]
 
 # Lateness up to this part of the time for an answer is what every machine shows now and then.
 SLACK_PART: Final = 4
+IN_A_ROW: Final = 8
+POSTPONED_MAX: Final = 3
 
 
 class StallWatch:
-    """Watches the two timers of the probe.
+    """Watches the two timers of the probe."""
 
-    Attributes:
-        spoilt: Whether the present probe is worth no verdict.
-    """
-
-    __slots__ = ("_due", "spoilt")
+    __slots__ = ("_due", "_in_a_row", "_spoilt")
 
     def __init__(self) -> None:
         self._due: dict[type, tuple[int, int]] = {}
-        self.spoilt = False
+        self._spoilt = False
+        self._in_a_row = 0
 
     def expect(self, kind: type, token: int, due_ns: int) -> None:
         """A timer of that kind and token should fire then."""
@@ -43,5 +44,14 @@ class StallWatch:
         expected = self._due.pop(kind, None)
         if expected is None or expected[0] != token or now_ns - expected[1] <= slack_ns:
             return False
-        self.spoilt = True
+        self._spoilt = True
         return True
+
+    def ends(self) -> bool:
+        """The probe is over. Returns whether it is worth no verdict."""
+        spoilt, self._spoilt = self._spoilt, False
+        self._in_a_row = self._in_a_row + 1 if spoilt else 0
+        if self._in_a_row > IN_A_ROW:
+            self._in_a_row = 0
+            return False
+        return spoilt

@@ -50,14 +50,25 @@ class Suspicion(Generic[T]):
         incarnation: Of the suspect.
         accusers: Other members whose own probe has failed.
         mine: Whether one's own has, so that one waits for the end.
+        postponed: How often it should have ended, and was given more time.
     """
 
-    __slots__ = ("_begun_ns", "_least_ns", "_most_ns", "_wanted", "accusers", "incarnation", "mine")
+    __slots__ = (
+        "_begun_ns",
+        "_least_ns",
+        "_most_ns",
+        "_wanted",
+        "accusers",
+        "incarnation",
+        "mine",
+        "postponed",
+    )
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.accusers: set[T] = set()
         self.mine = False
+        self.postponed = 0
         self._begun_ns = self._least_ns = self._most_ns = self._wanted = 0
 
     def begin(self, now_ns: int, least_ns: int, wanted: int) -> None:
@@ -73,6 +84,7 @@ class Suspicion(Generic[T]):
 
     def postpone(self, until_ns: int) -> None:
         """Nobody is declared down before."""
+        self.postponed += 1
         self._least_ns = self._most_ns = until_ns - self._begun_ns
 
 
