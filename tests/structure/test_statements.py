@@ -75,5 +75,6 @@ def test_the_essay_of_membership_has_every_repair_and_the_scenario_that_misses_i
     source = (PROJECT / "tests" / "simulation" / "test_membership.py").read_text()
     missed = dict(re.findall(r"^    Repair\.(\w+): \(scenarios\.(\w+),", source, re.MULTILINE))
     rows = rows_of_membership("`([a-z-]+)`")
-    told = {name: what.split("|")[-2].strip(" `") for name, what in rows}
+    assert [name for name, _ in rows] == 2 * [repair.value for repair in Repair]
+    told = {name: what.split("|")[-2].strip(" `") for name, what in rows}  # of the second table
     assert told == {repair.value: missed[repair.name] for repair in Repair}
