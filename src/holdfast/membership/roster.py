@@ -99,14 +99,6 @@ class Roster:
         yield from self._present.values()
         yield from self._past.values()
 
-    def past(self) -> list[Node]:
-        """Who was a member lately and did not say farewell, the latest first."""
-        return [
-            entry.node
-            for entry in reversed(self._past.values())
-            if entry.node not in self._farewells
-        ]
-
     def next_ask_ns(self) -> int | None:
         """When `to_ask` or `tell_nameless` has something to say; None: all names are known."""
         if not self._nameless:

@@ -8,13 +8,13 @@ it stands, and what moves it, is the table in `stages`.
 question       answer
 =============  ==================================================================================
 joining        every seed is called, not one after the other: a dead seed costs nothing
-isolation      a node that lost everybody calls the seeds and its past members, for ever
+isolation      a node that lost everybody calls the seeds again; the engine calls those whom it knew
 two clusters   a seed that is no member is called also by who is joined, every `SEED_CALL_NS`
 a new life     a generation is the time of the start in ms, so that it wins against the last life
-declared down  the engine takes the next generation (`Rejoin`); those who did it are called
+declared down  the engine takes the next generation, and tells those who said so (`Rejoin`)
 leaving        the news of the end, with a farewell, goes straight to `FAREWELL_FANOUT` members,
-               `FAREWELL_ROUNDS` times; packets that come in are ignored meanwhile, since the
-               engine would take its own end for a slander, and come back
+               `FAREWELL_ROUNDS` times, and from them to all; packets that come in are ignored
+               meanwhile, since the engine would take its own end for a slander, and come back
 slow readers   queues are bounded; what is gone is counted (`changes.Reader`)
 sleep          `resumed`: what fell due asleep waits until the packets that came were read
 =============  ==================================================================================
@@ -63,7 +63,6 @@ _MS = 1_000_000
 CALL_FIRST_NS = 250 * _MS
 CALL_MOST_NS = 30_000 * _MS
 SEED_CALL_NS = 30_000 * _MS
-CALL_PAST = 8  # so many past members are called at a time
 ASK_NS = 200 * _MS
 ASK_FANOUT = 16
 PATIENCE_NS = 2_000 * _MS
@@ -239,10 +238,11 @@ class Session:
     def resumed(self, now_ns: int) -> None:
         """The machine has slept: say so, and call at once if nobody is there."""
         self._at(now_ns)
+        self.counts["resumed"] += 1
         if self.stage in TALKING:
             self.engine.resumed(self)
             if self.stage is Stage.CALLING:
-                self._schedule(_Own.CALL, 0)
+                self._act(Act.FIRST_CALL_SOON)
             self._settle()
 
     def take(self) -> Effects:
@@ -326,14 +326,12 @@ class Session:
     def _act(self, act: Act) -> None:
         match act:
             case Act.CALL_ALL:
-                self._call_all()
-            case Act.FIRST_CALL_SOON:
-                self._calls = 0
-                self._schedule(_Own.CALL, self._scattered(CALL_FIRST_NS))
-            case Act.NEXT_SEED_CALL:
+                self._call_again()
+            case Act.FIRST_CALL_SOON | Act.NEXT_SEED_CALL:
                 self._calls = 0
                 if self._seeds:
-                    self._schedule(_Own.CALL, self._scattered(SEED_CALL_NS))
+                    delay_ns = CALL_FIRST_NS if act is Act.FIRST_CALL_SOON else SEED_CALL_NS
+                    self._schedule(_Own.CALL, self._scattered(delay_ns))
             case Act.CALL_MISSING_SEEDS:
                 self._call_seeds()
             case Act.SAY_FAREWELL:
@@ -359,11 +357,9 @@ class Session:
 
     # -- calls ------------------------------------------------------------------------------------
 
-    def _call_all(self) -> None:
+    def _call_again(self) -> None:
         self._call_seeds()
-        past = self.roster.past()[:CALL_PAST]
-        self._announce(node.addr for node in past)
-        if self._seeds or past:
+        if self._seeds:
             delay = min(CALL_FIRST_NS << min(self._calls, 16), CALL_MOST_NS)
             self._calls += 1
             self._schedule(_Own.CALL, self._scattered(delay))
@@ -418,20 +414,9 @@ class Session:
             case Idle():
                 self._move(Event.NOBODY)
             case Rejoin():
-                # Nobody knows the new identity yet, and the engine has nobody to gossip with if
-                # all have gone: those that have declared us down are called.
                 self.counts["rejoins"] += 1
-                self._call_back()
             case _:
                 pass  # Defunct: a generation of 64 bits does not end
-
-    def _call_back(self) -> None:
-        self._calls = 0
-        nodes = [entry.node for entry in self.roster][:CALL_PAST]
-        nodes += self.roster.past()[: CALL_PAST - len(nodes)]
-        self._announce(node.addr for node in nodes)
-        if self.stage is Stage.CALLING:
-            self._schedule(_Own.CALL, self._scattered(CALL_FIRST_NS))
 
     def _named(self, node: Node) -> ClusterMember:
         entry = self.roster.get(node.addr)
@@ -469,10 +454,6 @@ class Session:
         if self._rounds == 0:
             there = [member.identity for member in engine.members()]
             self._listeners = self._rng.sample(there, min(len(there), FAREWELL_FANOUT))
-            if self.marked:
-                engine.add_broadcast(talk.encode(talk.Farewell(talk.who(engine.identity))))
-            engine.leave_cluster(self)
-            self._notifications.clear()
         self._rounds += 1
         if not self._listeners:
             self._rounds = FAREWELL_ROUNDS

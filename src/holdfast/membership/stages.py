@@ -15,9 +15,9 @@
          ▼                           │ └────┘
         LEFT ◀───────────────────────┘ over
 
-`TABLE` is that drawing. A *call* is an announcement, to every seed and to the members that were
-there lately and did not say farewell. Distances between calls double up to a bound, with a random
-part, so that many nodes that lost each other at one instant do not call at one instant.
+`TABLE` is that drawing. A *call* is an announcement to every seed. Distances between calls double
+up to a bound, with a random part, so that many nodes that lost each other at one instant do not
+call at one instant.
 """
 
 from __future__ import annotations

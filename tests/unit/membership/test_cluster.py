@@ -219,6 +219,7 @@ def test_a_machine_that_has_slept_accuses_nobody() -> None:
                 clock.slept_ns += 3600 * 1000 * MS
                 await asyncio.sleep(0.7)
             await until(lambda: names(a) == names(b) == names(c) == ["n0", "n1", "n2"])
+            assert a.counts["resumed"] == 3
             seen = []
             while (change := changes._reader.take()) is not None:
                 seen.append(change)

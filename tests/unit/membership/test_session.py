@@ -9,6 +9,9 @@ import pytest
 
 from holdfast.errors import InvalidArgument
 from holdfast.membership import ALL_REPAIRS, Config, Node, Postcard, talk
+from holdfast.membership import mailbox as mailbox_module
+from holdfast.membership import roster as roster_module
+from holdfast.membership import session as session_module
 from holdfast.membership.changes import (
     BACKLOG_MAX,
     Change,
@@ -17,7 +20,6 @@ from holdfast.membership.changes import (
     Missed,
     Reader,
 )
-from holdfast.membership.roster import PAST_MAX
 from holdfast.membership.session import Session
 from holdfast.membership.stages import TABLE, Event, Stage
 
@@ -256,6 +258,15 @@ def test_a_node_of_the_crate_gets_no_letters(net: Net) -> None:
     assert names(crate) == ["10.0.0.1:1", "crate"]
     assert not any(is_letter(data) for _, _, data in net.sent)
     assert crate.counts["broadcast_failed"] == 0
+    stranger = crate.engine.identity
+    a._mailbox.hellos.append((stranger, talk.Hello("x", {}, answer=True)))
+    a._settle()
+    assert a.take().sends == [], "it does not understand our answer, whatever it has sent"
+    a.leave(net.now_ns, LINGER_NS)
+    net.carry_out(("10.0.0.1", 1))
+    net.run(1)
+    assert names(crate) == ["crate"]
+    assert not any(is_letter(data) for _, _, data in net.sent)
 
 
 def test_a_member_of_ours_on_the_wire_of_the_crate_says_nothing_of_its_own(net: Net) -> None:
@@ -265,6 +276,13 @@ def test_a_member_of_ours_on_the_wire_of_the_crate_says_nothing_of_its_own(net: 
     net.run(3)
     assert names(b) == ["10.0.0.1:1", "b"]
     assert not any(is_letter(data) for _, _, data in net.sent)
+
+
+def test_a_name_of_an_earlier_life_is_not_taken_for_the_present_one(net: Net) -> None:
+    a, b, _ = three(net)
+    before = Node("10.0.0.1", 2, b.engine.identity.generation - 1)
+    assert a.roster.hello(before, "old", {}, net.now_ns) == []
+    assert names(a) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -318,13 +336,32 @@ def test_a_farewell_survives_the_loss_of_all_but_its_last_round(net: Net) -> Non
     assert net.changes(a)[-1] == ("MemberLeft", "b")
 
 
-def test_a_member_that_leaves_does_not_come_back_when_it_hears_of_its_end(net: Net) -> None:
+def test_whoever_leaves_says_nothing_else_and_hears_nothing(net: Net) -> None:
     a, b, _ = three(net)
+    net.sent.clear()
     b.leave(net.now_ns, 10 * S)
     net.carry_out(("10.0.0.1", 2))
     net.run(9)
+    said = [data for source, _, data in net.sent if source == ("10.0.0.1", 2)]
+    assert len(said) == 2 * session_module.FAREWELL_ROUNDS, "two listeners, and no other packet"
+    assert all(is_letter(data) for data in said)
     assert b.counts["rejoins"] == 0
     assert names(a) == ["a", "c"]
+    b.handle_data(talk.ask(1), ("10.9.9.9", 9), net.now_ns)
+    assert b.take().sends == []
+
+
+def test_a_farewell_to_some_reaches_all(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "FAREWELL_FANOUT", 1)
+    sessions = [net.add("n0", 1)]
+    sessions += [net.add(f"n{at}", at + 1, "10.0.0.1:1") for at in range(1, 10)]
+    net.run(3)
+    sessions[4].leave(net.now_ns, LINGER_NS)
+    net.carry_out(("10.0.0.1", 5))
+    net.run(3)
+    for at, session in enumerate(sessions):
+        if at != 4:
+            assert net.changes(session)[-1] == ("MemberLeft", "n4")
 
 
 def test_alone_there_is_nobody_to_say_farewell_to(net: Net) -> None:
@@ -371,17 +408,25 @@ def test_two_nodes_that_lost_each_other_find_each_other_again(net: Net) -> None:
     assert net.changes(a) == [("MemberJoined", "b"), ("MemberFailed", "b"), ("MemberJoined", "b")]
 
 
-def test_whoever_has_left_is_not_called_by_those_who_are_alone(net: Net) -> None:
-    a = net.add("a", 1)
-    b = net.add("b", 2, "10.0.0.1:1")
-    net.run(3)
-    b.leave(net.now_ns, LINGER_NS)
-    net.carry_out(("10.0.0.1", 2))
-    net.run(1)
+def test_nodes_without_seeds_find_each_other_again_too(net: Net) -> None:
+    a, b, c = three(net)
     net.kill(b)
-    calls = a.counts["calls"]
+    net.run(20)
+    net.cut = lambda _source, _to: True
     net.run(60)
-    assert a.counts["calls"] == calls
+    assert (names(a), names(c)) == (["a"], ["c"])
+    c._seeds.clear()
+    net.cut = lambda _source, _to: False
+    net.run(40)
+    assert names(a) == names(c) == ["a", "c"]
+
+
+def test_nodes_that_lost_each_other_at_one_instant_do_not_call_at_one_instant(net: Net) -> None:
+    for port in range(2, 22):
+        net.add(f"n{port}", port, "10.0.0.1:1")
+    net.sent.clear()
+    due = {session.next_due() for session in net.nodes.values()}
+    assert len(due) > 15
 
 
 # -- events ---------------------------------------------------------------------------------------
@@ -490,11 +535,23 @@ def test_a_slow_reader_is_told_how_much_it_missed() -> None:
     assert BACKLOG_MAX >= 1000
 
 
-def test_what_is_remembered_is_bounded(net: Net) -> None:
+def test_what_is_remembered_is_bounded(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     a = net.add("a", 1)
+    monkeypatch.setattr(roster_module, "FAREWELLS_MAX", 10)
+    monkeypatch.setattr(mailbox_module, "SEEN_MAX", 10)
+    for at in range(600):
+        node = Node("10.0.0.2", 7, at)
+        farewell = talk.encode(talk.Farewell(talk.who(node)))
+        assert a._mailbox.receive_item(farewell, node) is not None
+        assert a._mailbox.receive_item(farewell, node) is None
+        a._mailbox.receive_item(talk.encode(talk.Hello("x", {}, answer=False)), node)
+    assert len(a._mailbox._seen) == 10
+    assert len(a._mailbox.hellos) == mailbox_module.LETTERS_MAX
+    a._mailbox.take_hellos()
     for at in range(200):
         node = Node("10.0.0.2", at + 1, talk.generation(S, marked=True))
         a.roster.up(node, 0)
         a.roster.farewell(node)
         assert isinstance(a.roster.down(node, 0), list)
-    assert len(list(a.roster.known())) <= PAST_MAX
+    assert len(list(a.roster.known())) <= roster_module.PAST_MAX
+    assert len(a.roster._farewells) == 10

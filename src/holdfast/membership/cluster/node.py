@@ -47,8 +47,6 @@ __all__ = ["BATCH", "Changes", "Cluster"]
 
 # So many datagrams are read before the rest of the loop gets its turn.
 BATCH = 64
-# Once in so many seconds the clock is looked at, should the machine have slept.
-_LOOK_S = 10.0
 # By as much more than the other clock has CLOCK_BOOTTIME gone on if the machine has slept.
 _SLEPT_NS = NS_PER_S // 20
 # How long a farewell is repeated unless somebody says otherwise.
@@ -425,7 +423,7 @@ class Cluster:
         due_ns = session.next_due()
         if due_ns is not None:
             left_s = max(0.0, (due_ns - self._clock.boottime_ns()) / NS_PER_S)
-            at = loop.time() + min(left_s, _LOOK_S)
+            at = loop.time() + left_s
             # One that rings too early does no harm; one that would ring too late is replaced.
             if self._timer is None or at < self._timer.when():
                 if self._timer is not None:
