@@ -51,10 +51,15 @@ def _environment(run: dict[str, Any]) -> str:
     place = run["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
     disturbance = place["disturbance"]
-    return (
+    told = (
         f"{place['python']}, Linux {place['kernel']} on {place['cpus']} CPUs ({place['cpu']}); "
-        f"{versions}. Other work had {disturbance['others_share']:.0%} of the CPUs meanwhile; our "
-        f"90th percentile was {run['spread']:.2f} times our median, in the middle of all questions."
+        f"{versions}. Other work had {disturbance['others_share']:.0%} of the CPUs meanwhile"
+    )
+    if run["spread"] is None:
+        return f"{told}."
+    return (
+        f"{told}; our 90th percentile was {run['spread']:.2f} times our median, in the middle of "
+        "all questions."
     )
 
 

@@ -169,6 +169,8 @@ class Measurement:
         rounds: The samples of each round.
         cpu: The same, of CPU.
         counts: What was counted beside the time, by name.
+        seeds: 0: by this machine's clock. Else in virtual time, under so many seeds from 0 on: the
+            same on every machine, under any load.
     """
 
     name: str
@@ -177,6 +179,7 @@ class Measurement:
     rounds: list[list[float]] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     counts: dict[str, float] = field(default_factory=dict)
+    seeds: int = 0
 
     @property
     def samples(self) -> list[float]:

@@ -40,6 +40,7 @@ class Benchmark(Generic[C]):
         groups: The questions; the first argument says whether to be quick.
         bars: What must be reached.
         versions: Whose version is told, and what finds it or raises `Missing`.
+        pictures: What draws more than everybody's picture, into a directory; returns a line.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Benchmark(Generic[C]):
     groups: Callable[[bool, Directories], list[Group[C]]]
     bars: Sequence[Needed]
     versions: Mapping[str, Callable[[], str]]
+    pictures: Sequence[Callable[[Run, str], str]] = ()
 
 
 def _arguments(benchmark: Benchmark[C], words: Sequence[str] | None) -> argparse.Namespace:
@@ -112,4 +114,6 @@ def main(benchmark: Benchmark[C], words: Sequence[str] | None = None) -> int:
         _measure(run, groups, set(benchmark.versions), Progress(len(names)))
         run.environment["disturbance"] = disturbance.report()
     report.publish(run, arguments.out)
+    for draw in benchmark.pictures:
+        sys.stderr.write(f"{draw(run, arguments.out)}\n")
     return 0

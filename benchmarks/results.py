@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.measure import compare
+from benchmarks.report import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,11 @@ class Answer:
     def is_latency(self) -> bool:
         """Whether the tails are to be told."""
         return self.family in LATENCIES
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it was measured in virtual time, and does not depend on this machine."""
+        return self.ours.seeds > 0
 
     def peer(self, name: str) -> Measurement | None:
         """The peer of that name, if it was measured."""
@@ -158,7 +164,7 @@ class AtMost:
         if answer is None:
             return Verdict(self)
         figure = answer.ours.median_ns
-        words = f"{figure:.0f} ns"
+        words = duration(figure)
         peer = answer.peer(self.beside)
         if peer is not None:
             words += f", {1 / compare(answer.ours, peer).median:.2f}x {peer.name}"
@@ -218,5 +224,9 @@ class Run:
     @property
     def spread(self) -> float | None:
         """How noisy it was: our 90th percentile to our median, in the middle of all questions."""
-        spreads = sorted(answer.ours.p90_ns / answer.ours.median_ns for answer in self.answers)
+        spreads = sorted(
+            answer.ours.p90_ns / answer.ours.median_ns
+            for answer in self.answers
+            if not answer.is_virtual
+        )
         return spreads[len(spreads) // 2] if spreads else None

@@ -1,0 +1,129 @@
+"""How fast full packets go through ``handle_data``, of an engine with all repairs.
+
+A packet has as many updates as fit into the longest datagram. It is a gossip, so that nothing is
+answered, and its sender is a member; what is measured is reading, and taking in what is new.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from benchmarks.membership.cluster import CODEC, identities
+from benchmarks.peers import OURS
+from holdfast.membership import Config, Gossip, Header, Member, Membership, Node, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holdfast.membership import Notification, Timer
+
+__all__ = ["MEMBERS", "PACKET_BYTES", "Reader", "Stream"]
+
+MEMBERS = 1024
+PACKET_BYTES = Config.lan(MEMBERS).max_packet_size
+
+
+class _Nowhere:
+    """A runtime that forgets what it is told."""
+
+    def notify(self, notification: Notification[Node], /) -> None:
+        pass
+
+    def send_to(self, member: Node, data: bytes, /) -> None:
+        pass
+
+    def submit_after(self, timer: Timer[Node], delay_ns: int, /) -> None:
+        pass
+
+    def now_ns(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """So many packets that come one after the other.
+
+    Attributes:
+        packets: How many.
+        new: Which part of their updates is of members that nobody has heard of.
+    """
+
+    packets: int
+    new: float
+
+    def make(self, members: Sequence[Node], strangers: Sequence[Node]) -> list[bytes]:
+        """The packets: to the first member, from any other, about all but the first."""
+        rng = Random(0)
+        rest = iter(strangers)
+        made = []
+        for _ in range(self.packets):
+            sender = rng.choice(members[1:])
+            parts = [CODEC.encode_header(Header(sender, 0, members[0], Gossip()))]
+            others = rng.sample(members[1:], PACKET_BYTES // 8)
+            space = PACKET_BYTES - len(parts[0]) - 2
+            updates: list[bytes] = []
+            for known in others:
+                # Evenly spread, so that each packet has its share.
+                is_new = int((len(updates) + 1) * self.new) > int(len(updates) * self.new)
+                identity = next(rest) if is_new else known
+                update = CODEC.encode_member(Member(identity, 0, State.ALIVE))
+                space -= len(update)
+                if space < 0:
+                    break
+                updates.append(update)
+            made.append(b"".join([*parts, len(updates).to_bytes(2, "big"), *updates]))
+        return made
+
+
+class Reader:
+    """Reads a stream with an engine that knows `MEMBERS` members; a new one for each sample.
+
+    Args:
+        stream: What it reads.
+        by_member: Whether the figure is for one update; else for one packet.
+    """
+
+    name = OURS
+
+    def __init__(self, stream: Stream, *, by_member: bool) -> None:
+        self.text = "engine.handle_data(packet, runtime)"
+        everybody = identities(MEMBERS + stream.packets * (PACKET_BYTES // 8))
+        self._members = everybody[:MEMBERS]
+        self._packets = stream.make(self._members, everybody[MEMBERS:])
+        self._settling = Stream(4 * MEMBERS * 8 // PACKET_BYTES, 0).make(self._members, [])
+        self._known = [Member(one, 0, State.ALIVE) for one in self._members[1:]]
+        self.updates = sum(self.updates_of(packet) for packet in self._packets)
+        self._by = self.updates if by_member else len(self._packets)
+        self._new = stream.new
+
+    @staticmethod
+    def updates_of(packet: bytes) -> int:
+        """How many updates a packet has."""
+        _, end = CODEC.decode_header(packet)
+        return int.from_bytes(packet[end : end + 2], "big")
+
+    def sample(self) -> float:
+        engine: Membership[Node] = Membership(
+            self._members[0], Config.lan(MEMBERS), rng=Random(1), codec=CODEC
+        )
+        runtime = _Nowhere()
+        engine.apply_many(self._known, runtime, broadcast=False)
+        for packet in self._settling:  # so that it has read of everybody before, as in the long run
+            engine.handle_data(packet, runtime)
+        handle_data, packets = engine.handle_data, self._packets
+        gc.collect()
+        gc.disable()
+        try:
+            began_ns = time.perf_counter_ns()
+            for packet in packets:
+                handle_data(packet, runtime)
+            took_ns = time.perf_counter_ns() - began_ns
+        finally:
+            gc.enable()
+        learned = engine.num_members - (MEMBERS - 1)
+        assert abs(learned - self._new * self.updates) <= len(packets), "it was not read"
+        return took_ns / self._by
