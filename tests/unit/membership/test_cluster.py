@@ -7,6 +7,7 @@ import contextlib
 import socket
 import time
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -169,6 +170,21 @@ def test_leaving_that_is_cancelled_closes_all_the_same() -> None:
                 async with asyncio.timeout(0.05):
                     await b.leave(linger=1000)
             assert b.closed
+
+    run(main)
+
+
+def test_what_falls_due_sooner_is_not_late_for_what_was_there_before() -> None:
+    async def main() -> None:
+        seldom = replace(
+            QUICK,
+            probe_period_ns=1000 * 1000 * MS,
+            periodic_gossip=None,
+            periodic_announce=None,
+            periodic_announce_to_down_members=None,
+        )
+        async with together(2, config=seldom) as (_, b), asyncio.timeout(PATIENCE_S):
+            await b.leave()
 
     run(main)
 

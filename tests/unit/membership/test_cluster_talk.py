@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, Self
 
 import pytest
 
@@ -20,6 +22,7 @@ from holdfast.membership import (
     Bincode,
     Cluster,
     ClusterEvent,
+    ClusterMember,
     MemberJoined,
     Missed,
     Node,
@@ -225,3 +228,66 @@ def test_names_are_looked_up_in_the_family_that_is_bound() -> None:
         assert await resolve(loop, "[::1]:7", like="127.0.0.1") == []
 
     run(main)
+
+
+class Liar(threading.Thread):
+    """Answers one question after the other with what it is told to."""
+
+    def __init__(self, answers: Callable[[talk.Look], list[bytes]]) -> None:
+        super().__init__(daemon=True)
+        self._answers = answers
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            data, source = self._socket.recvfrom(1 << 16)
+            if not data:
+                break
+            for answer in self._answers(talk.read_question(data)):
+                self._socket.sendto(answer, source)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        host, _, port = self.address.rpartition(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            out.sendto(b"", (host, int(port)))
+        self.join(PATIENCE_S)
+        self._socket.close()
+
+
+def page(nonce: int, name: str) -> bytes:
+    member = ClusterMember(name, "127.0.0.1:7", Node("127.0.0.1", 7))
+    return talk.page(talk.Look(nonce, "", b""), [member], 1000)
+
+
+def test_an_answer_to_another_question_is_not_taken() -> None:
+    def answers(asked: talk.Look) -> list[bytes]:
+        return [page(asked.nonce ^ 1, "liar"), b"garbage", page(asked.nonce, "honest")]
+
+    with Liar(answers) as liar:
+        assert [member.name for member in look(liar.address, timeout=PATIENCE_S)] == ["honest"]
+
+
+def test_a_list_that_does_not_end_is_not_followed() -> None:
+    def answers(asked: talk.Look) -> list[bytes]:
+        return [page(asked.nonce, "again").removesuffix(b"\xc2") + b"\xc3"]
+
+    with Liar(answers) as liar, pytest.raises(Unavailable, match="no sense"):
+        look(liar.address, timeout=PATIENCE_S)
+
+
+def test_a_question_that_is_lost_is_asked_again() -> None:
+    asked: list[int] = []
+
+    def answers(look_: talk.Look) -> list[bytes]:
+        asked.append(look_.nonce)
+        return [page(look_.nonce, "late")] if len(asked) > 1 else []
+
+    with Liar(answers) as liar:
+        assert len(look(liar.address, timeout=PATIENCE_S)) == 1
+    assert len(asked) == 2
