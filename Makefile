@@ -81,6 +81,7 @@ docs: $(VENV)/stamp-docs ## the manual, in docs/_build/html
 bench: $(VENV)/stamp-bench ## measure beside the peers; JSON and pictures in benchmarks/out
 	$(BIN)/python -m benchmarks.state
 	$(BIN)/python -m benchmarks.leases
+	$(BIN)/python -m benchmarks.membership
 
 kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a commit
 	$(BIN)/python -m pytest tests/kill -q -s --full --timeout=3600 $(ARGS)

@@ -1,4 +1,4 @@
-"""Measurements beside peers: ``python -m benchmarks.state``, ``python -m benchmarks.leases``.
+"""Measurements beside peers: ``python -m benchmarks.state``, ``.leases``, ``.membership``.
 
 Each part that is measured has a package here, with its questions and its bars; they stand on
 

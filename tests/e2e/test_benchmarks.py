@@ -22,9 +22,13 @@ FIGURES = ("median_ns", "minimum_ns", "p90_ns", "maximum_ns")
 
 
 def run(
-    out: Path, *words: str, part: str = "state", hidden: Path | None = None
+    out: Path,
+    *words: str,
+    part: str = "state",
+    hidden: Path | None = None,
+    hash_seed: str = "random",
 ) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ)
+    environment = dict(os.environ) | {"PYTHONHASHSEED": hash_seed}
     if hidden is not None:
         environment["PYTHONPATH"] = str(hidden)
     return subprocess.run(
@@ -158,6 +162,67 @@ def test_leases_in_postgresql(tmp_path: Path) -> None:
     assert report["environment"]["versions"]["postgresql"]
 
 
+def test_membership_in_virtual_time_is_the_same_in_every_process(tmp_path: Path) -> None:
+    found = []
+    for hash_seed in ("1", "2"):
+        out = tmp_path / hash_seed
+        done = run(out, *only("virtual.*"), part="membership", hash_seed=hash_seed)
+        assert done.returncode == 0, done.stderr
+        report = json.loads((out / "membership.json").read_text())
+        assert report["spread"] is None  # there is no noise
+        found.append(report["results"])
+    assert found[0] == found[1]
+    results = {result["name"]: result for result in found[0]}
+    for result in results.values():
+        check_result(result)
+        assert result["virtual"]["seeds"] > 0
+        assert [peer["name"] for peer in result["peers"]] == ["without repairs"]
+    counts = {name: result["counts"] for name, result in results.items()}
+    seen = "periods on average"
+    assert 0.5 < counts["virtual.ping.n16"][seen] < 2
+    # A member that nobody has suspected before is suspected a period after it was pinged in vain.
+    between = counts["virtual.suspicion.n16"][seen] - counts["virtual.ping.n16"][seen]
+    assert between == pytest.approx(1, abs=0.01)
+    assert 2 <= counts["virtual.load.n16"]["messages a member and period"] <= 2.2
+    assert counts["virtual.dissemination.n16"]["leavers of whom not all heard in time"] == 0
+    two = results["virtual.healing.n2"]
+    assert two["counts"]["part of the runs that healed"] == 1
+    assert two["peers"][0]["counts"]["part of the runs that healed"] == 0
+    wronged = "live identities declared down or given up"
+    slow = results["virtual.slow.n20"]
+    assert slow["counts"][wronged] < slow["peers"][0]["counts"][wronged]
+
+
+def test_packets_of_membership_by_the_clock(tmp_path: Path, hidden: Path) -> None:
+    done = run(tmp_path, *only("packets.*", "simulation.*"), part="membership", hidden=hidden)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "membership.json").read_text())
+    results = {result["name"]: result for result in report["results"]}
+    assert results.keys() == {"packets.known", "packets.settled", "packets.new", "simulation.n64"}
+    for result in results.values():
+        check_result(result)
+        assert "virtual" not in result
+    known = results["packets.known"]
+    assert [peer["name"] for peer in known["peers"]] == ["empty asyncio datagram"]
+    assert known["counts"]["updates a packet"] > 70  # the packets are full
+    reached = {(bar["number"], bar["question"]): bar["reached"] for bar in report["bars"]}
+    assert reached[11, "packets.known"] in {True, False}
+    assert reached[12, "simulation.n1024"] is None  # a small simulation reaches no bar
+    assert reached[9, "virtual.ping.n16"] is None
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="the extra [bench] has it")
+def test_what_is_virtual_is_drawn_by_itself(tmp_path: Path) -> None:
+    done = run(tmp_path, *only("load", "healing"), part="membership")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "membership-virtual.svg",
+        "membership.json",
+    ]
+    assert "nothing was measured by this machine's clock" in done.stderr
+    assert "messages a member and period" in (tmp_path / "membership-virtual.svg").read_text()
+
+
 def measured(name: str, *samples: float, **counts: float) -> Measurement:
     return Measurement(name, "pass", 1, [[sample] for sample in samples], counts=dict(counts))
 
@@ -196,6 +261,8 @@ def test_the_manual_gets_the_tables_of_each_run() -> None:
     place["disturbance"] = {"others_share": 0.0}
     bars = (AtMost(7, "quick enough", "read.256", 99),)
     found = report.as_json(Run("state", quick=True, environment=place, answers=[ANSWER], bars=bars))
+    assert "our 90th percentile was 1.00 times" in markdown.markdown(found, "256")
+    assert "90th percentile" not in markdown.markdown(found | {"spread": None}, "256")
     page = "# A\n<!-- run: state -->\nworn out\n<!-- end of run: state -->\nB\n"
     filled = markdown.fill(page, {"state": found}, "256")
     assert filled.startswith("# A\n<!-- run: state -->\n")
