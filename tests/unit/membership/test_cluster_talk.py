@@ -27,6 +27,7 @@ from holdfast.membership import (
     Missed,
     Node,
     look,
+    talk,
 )
 from holdfast.membership.cluster.udp import is_loopback, is_wildcard, outgoing, resolve
 from holdfast.membership.stages import Stage
