@@ -254,7 +254,7 @@ class Liar(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        host, _, port = self.address.rpartition(":")
+        host, _colon, port = self.address.rpartition(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             out.sendto(b"", (host, int(port)))
         self.join(PATIENCE_S)
