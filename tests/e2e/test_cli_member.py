@@ -25,10 +25,10 @@ QUICK = ("--bind", "127.0.0.1:0", "--period", "300ms")
 class Running:
     """A member in a process of its own, that tells in JSON what it sees."""
 
-    def __init__(self, name: str, *arguments: str) -> None:
+    def __init__(self, name: str, *arguments: str, program: list[str] = PROGRAM) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [*PROGRAM, "member", "run", name, *QUICK, *arguments, "--json"],
+            [*program, "member", "run", name, *QUICK, *arguments, "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,  # what was read ahead would be hidden from select
@@ -123,6 +123,26 @@ def test_a_signal_makes_it_leave_in_good_order(trio: list[Running], number: int)
     assert first.line("left", "n2")["member"]["state"] == "left"
     assert second.line("left", "n2")
     assert third.rest()[1] == b""
+
+
+PATIENT = """
+import sys
+from holdfast.cli.main import main
+from holdfast.membership.cluster import node
+node.LINGER_NS = 10**11
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_a_second_signal_ends_it_at_once(number: int, code: int) -> None:
+    program = [sys.executable, "-c", PATIENT]
+    with Running("a") as a, Running("b", "--join", a.address, program=program) as b:
+        b.line("joined", "a")
+        b.send(number)
+        a.line("left", "b")
+        b.send(number)
+        assert b.wait() == code
 
 
 def test_a_stopped_process_is_suspected_and_comes_back(trio: list[Running]) -> None:
