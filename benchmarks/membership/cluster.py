@@ -32,11 +32,12 @@ __all__ = ["CODEC", "SECOND", "Cluster", "Site", "identities"]
 SECOND = 1_000_000_000
 CODEC = Postcard(Node)
 _PORT = 7946
+_GENERATION = 1_800_000_000_000  # as `Cluster` makes them: milliseconds, of January of 2027
 
 
 def identities(members: int) -> list[Node]:
     """So many identities, each with an address of its own."""
-    return [Node(f"10.0.{n // 250}.{n % 250 + 1}", _PORT, 1) for n in range(members)]
+    return [Node(f"10.0.{n // 250}.{n % 250 + 1}", _PORT, _GENERATION) for n in range(members)]
 
 
 class Site:

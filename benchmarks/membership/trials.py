@@ -44,7 +44,6 @@ WRONGED = "live identities declared down or given up"
 REMAIN = "part of the wrongs without repairs"
 HEALED = "part of the runs that healed"
 
-_BESIDE_MAX = 256
 _DETECTED_PERIODS = 60
 _TOLD_PERIODS = 20
 _HEALED_PERIODS = 300
@@ -53,10 +52,10 @@ _SLOW_PART = 0.2
 _LATE_NS = 3 * SECOND // 2
 
 
-def _sides(members: int) -> list[tuple[str, frozenset[Repair]]]:
+def _sides(members: int, at_most: int = 256) -> list[tuple[str, frozenset[Repair]]]:
     """Ours, and beside it the same engine without repairs where that does not take minutes."""
     ours = [(OURS, ALL_REPAIRS)]
-    return ours if members > _BESIDE_MAX else [*ours, (PLAIN, frozenset())]
+    return ours if members > at_most else [*ours, (PLAIN, frozenset())]
 
 
 def _found(name: str, text: str, seeds: int, rounds: Sequence[Sequence[float]]) -> Measurement:
@@ -108,7 +107,7 @@ def _all_suspected(cluster: Cluster) -> bool:
 def detection(members: int, deaths: Deaths, *, suspicion: bool) -> list[Measurement]:
     """From a death to the first ping that it leaves unanswered, or to the first suspicion."""
     results = []
-    for name, repairs in _sides(members):
+    for name, repairs in _sides(members, 64):
         seen = _deaths(members, deaths, repairs)
         rounds = seen.suspicions if suspicion else seen.pings
         text = "from a death to the first {}".format("suspicion" if suspicion else "failed ping")
