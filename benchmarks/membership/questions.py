@@ -120,7 +120,8 @@ def _packets(
     reader = Reader(Stream(packets, new), by_member=by_member)
     samplers: list[Sampler] = [reader]
     if not by_member:
-        samplers.append(EmptyDatagram(PACKET_BYTES, max(4, packets // 10)))
+        bursts = max(4, packets // 10)
+        samplers += [EmptyDatagram(PACKET_BYTES, bursts, warm=warm) for warm in (False, True)]
     with processors.pinned(processors.measured()):
         results = by_turns(samplers, rounds=rounds, turn=turn)
     results[0].counts = {

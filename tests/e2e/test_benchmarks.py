@@ -203,7 +203,10 @@ def test_packets_of_membership_by_the_clock(tmp_path: Path, hidden: Path) -> Non
         check_result(result)
         assert "virtual" not in result
     known = results["packets.known"]
-    assert [peer["name"] for peer in known["peers"]] == ["empty asyncio datagram"]
+    assert [peer["name"] for peer in known["peers"]] == [
+        "empty asyncio datagram",
+        "the same, warm heap",
+    ]
     assert known["counts"]["updates a packet"] > 70  # the packets are full
     reached = {(bar["number"], bar["question"]): bar["reached"] for bar in report["bars"]}
     assert reached[11, "packets.known"] in {True, False}
