@@ -369,10 +369,12 @@ def naps(world: World, *, without: str | None = None) -> None:
     world.run(until=world.now_ns + 11 * PERIOD_NS)  # they know each other to be kin
     for_ns = rng.randrange(20, 40) * SECOND
     _sleep(place, "m2", for_ns, says=True)
-    world.run(until=world.now_ns + for_ns + 10_000_000)
+    world.run(until=world.now_ns + for_ns + 1_000_000 + 10_000_000)
     if place.downs:
         place.broken("taken for dead: {} has declared {} down".format(*place.downs[0]))
-    if not place.agreed():
+    back = Member(place.sites["m2"].engine.identity, 1, State.ALIVE)
+    others = [site for site in place.running() if site.name != "m2"]
+    if not all(back in site.engine.members() for site in others):
         place.broken("not back: m2 is not yet alive to all after 10 ms")
 
 
@@ -405,7 +407,7 @@ def _sleep(place: Place, name: str, for_ns: int, *, says: bool) -> None:
         if place.sites[name] is site and node.running and says:
             site.step(lambda: site.engine.resumed(site))
 
-    world.after(for_ns, back)
+    world.after(for_ns + 1_000_000, back)
 
 
 def _rename(place: Place, name: str) -> None:

@@ -136,13 +136,16 @@ class Place:
         return [s for n, s in self.sites.items() if not self.world.node(n).crashed]
 
     def agreed(self) -> bool:
-        """Whether each that runs knows all that run to be alive, and nobody else."""
+        """Whether each that runs has all that run on its list as active, and nobody else.
+
+        Some may be suspects: a slow member always is somebody's.
+        """
         running = self.running()
+        if any(site.engine.num_members != len(running) - 1 for site in running):
+            return False
         there = {site.engine.identity for site in running}
         return all(
-            {m.identity for m in site.engine.members() if m.state is State.ALIVE}
-            == there - {site.engine.identity}
-            and site.engine.num_members == len(there) - 1
+            {m.identity for m in site.engine.members()} == there - {site.engine.identity}
             for site in running
         )
 
