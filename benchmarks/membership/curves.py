@@ -79,6 +79,7 @@ def _curve(axis: Any, title: str, answers: Sequence[Answer], count: str, bar: fl
     members = sorted({answer.ours.counts["members"] for answer in answers})
     axis.set_xscale("log", base=2)
     axis.set_xticks(members, [f"{n:g}" for n in members])
+    axis.margins(y=0.15)
     axis.set_ylim(bottom=0)
     axis.set_xlabel("members", fontsize=9)
     _plain(axis, title)
