@@ -442,8 +442,8 @@ def _quiet(place: Place) -> None:
     if len(place.sites) <= 16:
         place.world.run(until=lambda: told() and place.agreed(), limit_ns=limit_ns)
         return
-    # In a crowd a slow one is always suspected by somebody, and to look at all after each step would
-    # take long.
+    # In a crowd a slow one is always suspected by somebody; and to look at all of them after each
+    # step would take long.
     for _ in range(limit_ns // PERIOD_NS):
         place.world.run(until=place.world.now_ns + PERIOD_NS)
         if place.agreed():
