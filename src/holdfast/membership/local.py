@@ -7,7 +7,6 @@ no logic of their own; who changes what, and when, is said there.
 from __future__ import annotations
 
 import enum
-import math
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from holdfast.errors import BroadcastFailed, InvalidArgument
@@ -96,8 +95,8 @@ class Local(Generic[T]):
     """
 
     __slots__ = (
-        "_counted",
         "_enough",
+        "_enough_for",
         "_runtime_type",
         "addr",
         "codec",
@@ -153,9 +152,9 @@ class Local(Generic[T]):
         self.sleepers: Sleepers[T] = Sleepers()
         # The last type of runtime that was found good; where no time is needed, all are.
         self._runtime_type: Any = None if repairs & TIMED_REPAIRS else object
-        # How often an update is told for the size of the cluster, and for what size that is.
+        # How often an update is told for the size of the cluster, and up to what size that is so.
         self._enough = 0
-        self._counted = -1 if Repair.ENOUGH_TRANSMISSIONS in repairs else None
+        self._enough_for = 0 if Repair.ENOUGH_TRANSMISSIONS in repairs else None
 
     def me(self) -> Member[T]:
         """What the header of one's packets says of oneself."""
@@ -188,13 +187,14 @@ class Local(Generic[T]):
         The setting is for a size that was expected; memberlist's rule for the size that is found,
         ``4 * ceil(log10(n + 1))``, is the least with `Repair.ENOUGH_TRANSMISSIONS`.
         """
-        counted = self._counted
-        if counted is None:
+        if self._enough_for is None:
             return self.config.max_transmissions
-        if counted != self.members.num_active:
-            self._counted = self.members.num_active
-            # Oneself is not among them: n + 1 is two more.
-            self._enough = min(255, 4 * math.ceil(math.log10(self._counted + 2)))
+        size = self.members.num_active + 2  # oneself is not among them
+        if not self._enough_for < 10 * size <= 10 * self._enough_for:
+            power, digits = 10, 1
+            while power < size:
+                power, digits = 10 * power, digits + 1
+            self._enough_for, self._enough = power, min(255, 4 * digits)
         return max(self._enough, self.config.max_transmissions)
 
     def become(self, identity: T) -> None:
