@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from holdfast.closing import Closing
 
 __all__ = ["Directories", "file_system"]
 
@@ -16,7 +15,7 @@ _CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 
 
-class Directories:
+class Directories(Closing):
     """Made when it is entered, and removed with all that is in them.
 
     Attributes:
@@ -39,12 +38,8 @@ class Directories:
         self.disk = _made(temporary)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove both, with all that is in them."""
         for directory in (self.memory, self.disk):
             shutil.rmtree(directory, ignore_errors=True)
 

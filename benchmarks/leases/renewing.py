@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from benchmarks import processors
 from benchmarks.measure import Loop, by_turns
 from benchmarks.peers import OURS
+from holdfast.closing import Closing
 from holdfast.lease import Leases
 from holdfast.lease.stores.sql import SqlStore
 from holdfast.lease.stores.sql.schema import OWNERSHIP, TERM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
     from benchmarks.company import Company
     from benchmarks.measure import Measurement, Sampler
@@ -39,7 +39,7 @@ _LOOK_S = 0.002  # between two looks at whether a round is over: small beside it
 _EXTENDED_AT_ONCE = 200  # locks of Redis, in one sample
 
 
-class _Crew:
+class _Crew(Closing):
     """So many leases, held by one `Leases`, whose renewer's transactions are counted."""
 
     name = OURS
@@ -63,17 +63,9 @@ class _Crew:
                     self._held.append(hold.__enter__())
             self._analyze(wanted=not self._stale)
         except BaseException:
-            self._close()
+            self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close()
 
     def _open(self) -> SqlStore:
         store = SqlStore(self._url, namespace="crew")
@@ -128,7 +120,7 @@ class _Crew:
                 return
             time.sleep(0.05)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         # Giving back each by itself would take as long as all of the rest: the rows go at once.
         with self._leases.roster.lock:
             for held in self._held:

@@ -148,9 +148,6 @@ def test_leases_in_sqlite_without_the_extra(tmp_path: Path, hidden: Path) -> Non
     assert reached["claim.postgresql"] is None
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("psycopg"), reason="the extra [bench] or [test] has it"
-)
 def test_leases_in_postgresql(tmp_path: Path) -> None:
     names = ("hold.postgresql", "claim.postgresql", "gated.postgresql", "renew.postgresql.stale")
     done = run(tmp_path, *only(*names), part="leases")

@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Self
 
+from holdfast.closing import Closing
 from holdfast.errors import MembershipError
 from holdfast.membership import Membership, Node, Notification, Repair, Timer
 from tests.interop.words import CODECS, Settings, member_text, node, notification_text
@@ -32,7 +31,7 @@ LOOP_PATIENCE_S = 30.0
 _ATTENTION_S = 0.02
 
 
-class Loopback:
+class Loopback(Closing):
     """A cluster, and the loop that drives it. A context manager: it ends whom it started."""
 
     def __init__(
@@ -45,15 +44,7 @@ class Loopback:
         self.selector = selectors.DefaultSelector()
         self.everybody: list[Ours | Theirs] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for one in self.everybody:
             one.kill()
         self.selector.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shlex
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.testing.world import SeedFailed, explore, first_failure, play
+from holdfast.testing.world import SeedFailed, explore, first_failure
 from tests.simulation import lease_scenarios as scenarios
+from tests.simulation.every_process import assert_the_same_in_every_process
 from tests.simulation.lease_place import Broken
 from tests.simulation.lease_safeguards import SAFEGUARDS, switched_off
 
@@ -123,18 +123,7 @@ def test_one_line_replays_a_failing_seed(project: Path) -> None:
 
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_seed_is_the_same_run_in_every_process(seed: int, project: Path) -> None:
-    digits = play(scenarios.storms, seed).world.trace.hash()
-    name = f"{scenarios.__name__}:storms"
-    for hash_seed in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-m", "holdfast.testing.world", name, "--seed", str(seed)],
-            cwd=project,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert f"trace {digits}" in done.stdout, done.stderr
+    assert_the_same_in_every_process(scenarios.storms, seed, project)
 
 
 def test_a_broken_promise_stops_the_world() -> None:

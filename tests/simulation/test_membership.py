@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 from holdfast.membership import Repair
 from holdfast.testing.world import explore, first_failure, play
 from tests.simulation import membership_scenarios as scenarios
+from tests.simulation.every_process import assert_the_same_in_every_process
 from tests.simulation.membership_trials import idle, slow_members
 
 Scenario = Callable[..., None]
@@ -122,15 +120,4 @@ def test_an_idle_cluster_says_no_more_than_a_probe_each() -> None:
 
 @pytest.mark.parametrize("seed", [3])
 def test_a_seed_is_the_same_run_in_every_process(seed: int, project: Path) -> None:
-    digits = play(scenarios.storms, seed).world.trace.hash()
-    name = f"{scenarios.__name__}:storms"
-    for hash_seed in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-m", "holdfast.testing.world", name, "--seed", str(seed)],
-            cwd=project,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert f"trace {digits}" in done.stdout, done.stderr
+    assert_the_same_in_every_process(scenarios.storms, seed, project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -324,6 +325,20 @@ class LeaseStoreConformance:
         assert store.wait_changed(20, name="n") is True
         timer.join()
         assert "n" not in store.records()
+
+    def test_a_wait_sees_what_another_thread_has_looked_at(
+        self, store: Store, other: Store
+    ) -> None:
+        """Whoever looks brings the picture up to date for all threads; that ends no wait unseen."""
+        record = store.claim("n", "a", LONG_NS)
+        answers: list[bool] = []
+        waiting = threading.Thread(target=lambda: answers.append(store.wait_changed(20, name="n")))
+        waiting.start()
+        time.sleep(0.05)
+        other.release(record)
+        assert store.look("n") is None
+        waiting.join(10)
+        assert answers == [True]
 
     # -- looking ----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import pytest
 
 from holdfast import state
 from holdfast.errors import (
+    Busy,
     Closed,
     InvalidArgument,
     StaleRecord,
@@ -389,3 +390,16 @@ def test_a_store_that_is_forgotten_closes_its_files(directory: Path) -> None:
         del store
     gc.collect()
     assert open_files() == before
+
+
+def test_a_directory_that_somebody_keeps_locked_is_unavailable(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped while it made a state: nothing was done, and it may come back."""
+
+    def locked(*_: object, **__: object) -> None:
+        raise Busy("others are using it", on="lease.store", hint="try later")
+
+    monkeypatch.setattr(local, "Epochs", locked)
+    with pytest.raises(Unavailable, match="others are using it"):
+        LocalStore(directory)
