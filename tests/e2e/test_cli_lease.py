@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tests.e2e.lease_terminal import (
     ended,
     line,
     terminal_on,
+    until,
 )
 
 VERBS = ["run", "claim", "release", "ls", "show", "wait", "watch", "pin", "unpin"]
@@ -166,7 +166,7 @@ def test_wait_ends_with_the_vacancy(local: Terminal) -> None:
 def test_a_pin_outlasts_the_end_of_a_lease(local: Terminal) -> None:
     assert local.told("pin", "x", "--by", "me") == {"name": "x", "pinned_by": "me"}
     local.run("claim", "x", "--holder", "me", "--duration", "0.2")
-    time.sleep(2.5)
+    assert until(lambda: local.told("show", "x")["left_s"] <= 0)
     denied = local.run("claim", "x", "--holder", "you", "--duration", "1")
     assert denied.returncode == 75
     assert "pinned by me" in denied.stderr

@@ -95,7 +95,9 @@ def test_the_command_finds_the_lease_in_its_environment(local: Terminal) -> None
 def test_the_lease_is_renewed_as_long_as_the_command_runs(terminal: Terminal) -> None:
     child = terminal.start("run", "x", "--duration", "5", "--", "sh", "-c", "echo on; read y")
     assert line(child) == "on"
-    time.sleep(6)
+    first = terminal.told("show", "x")
+    end_ns = first["start_ns"] + first["duration_ns"]
+    assert until(lambda: terminal.told("show", "x")["clock_ns"] > end_ns)
     refused = terminal.run("run", "-n", "x", "--", "echo", "never")
     assert (refused.returncode, refused.stdout) == (75, "")
     child.communicate("\n", timeout=PATIENCE_S)
@@ -146,6 +148,12 @@ def test_an_old_flock_line_needs_no_dashes(local: Terminal) -> None:
     assert (done.returncode, done.stdout) == (7, "-w\n")
 
 
+def watches_a_file(pid: int) -> bool:
+    """Whether it has a descriptor of inotify(7): so a lease in shared memory is waited for."""
+    descriptors = Path(f"/proc/{pid}/fd")
+    return any(one.readlink().name == "anon_inode:inotify" for one in descriptors.iterdir())
+
+
 def test_a_closed_standard_error_does_not_stop_the_command(local: Terminal) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -159,7 +167,7 @@ def test_a_closed_standard_error_does_not_stop_the_command(local: Terminal) -> N
         env=local.environment,
     )
     os.close(write)
-    time.sleep(1)
+    assert until(lambda: watches_a_file(waiting.pid)), "it waits, and so it has told for whom"
     assert waiting.poll() is None
     holding.communicate("\n", timeout=PATIENCE_S)
     assert waiting.communicate(timeout=PATIENCE_S)[0] == "done\n"
