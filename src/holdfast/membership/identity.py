@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar, overload
 
 from holdfast.errors import InvalidArgument
 from holdfast.membership.widths import U64, SocketAddr  # noqa: TC001 - the codecs read them
@@ -57,12 +57,15 @@ class Node:
         ip: An address of IPv4 or IPv6 in text; it is kept in its canonical form.
         port: A port of UDP.
         generation: The greater one wins.
+        addr: Both in one, as ``dataclasses.replace`` hands it over; an `ip` or `port` beside it
+            counts instead of its half.
 
     Attributes:
         addr: The pair of both, which ``socket.sendto`` takes.
 
     Raises:
         InvalidArgument: The address, the port or the generation is none.
+        TypeError: There is no address, or no port.
     """
 
     addr: SocketAddr
@@ -74,7 +77,32 @@ class Node:
     # further check, and is made without calling the constructor.
     decoded_is_valid: ClassVar[bool] = True
 
-    def __init__(self, ip: str, port: int, generation: int = 0) -> None:
+    @overload
+    def __init__(self, ip: str, port: int, generation: int = 0) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        ip: str | None = None,
+        port: int | None = None,
+        generation: int = 0,
+        *,
+        addr: tuple[str, int],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        ip: str | None = None,
+        port: int | None = None,
+        generation: int = 0,
+        *,
+        addr: tuple[str, int] | None = None,
+    ) -> None:
+        if addr is not None:
+            ip = addr[0] if ip is None else ip
+            port = addr[1] if port is None else port
+        if ip is None or port is None:
+            raise TypeError("Node() needs an ip and a port, or addr=(ip, port)")
         try:
             address = ipaddress.ip_address(ip)
         except ValueError as error:

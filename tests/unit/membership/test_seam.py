@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import heapq
 import pickle
 from random import Random
@@ -17,6 +18,7 @@ from holdfast.membership import (
     Announce,
     ChangeSuspectToDown,
     Config,
+    Header,
     MemberDown,
     Membership,
     MemberUp,
@@ -136,6 +138,25 @@ def test_a_node_is_an_address_and_a_generation() -> None:
     ):
         with pytest.raises(InvalidArgument):
             Node(*wrong)
+
+
+def test_a_node_can_be_made_from_another_one() -> None:
+    node = Node("::0001", 1, 2)
+    same = dataclasses.replace(node)
+    assert (same, hash(same)) == (node, hash(node))
+    later = dataclasses.replace(node, generation=9)
+    assert later == Node("::1", 1, 9)
+    assert Postcard(Node).encode_header(Header(later, 0, A, Announce())) == Postcard(
+        Node
+    ).encode_header(Header(Node("::1", 1, 9), 0, A, Announce()))
+    assert dataclasses.replace(node, addr=("127.0.0.1", 8000), generation=1) == A
+    # mypy knows the fields only; the halves of an address are understood all the same.
+    assert dataclasses.replace(node, port=7) == Node("::1", 7, 2)  # type: ignore[call-arg]
+    assert dataclasses.replace(A, ip="::1") == Node("::1", 8000, 1)  # type: ignore[call-arg]
+    with pytest.raises(InvalidArgument, match="no u64"):
+        dataclasses.replace(node, generation=-1)
+    with pytest.raises(TypeError, match="an ip and a port"):
+        Node("::1")  # type: ignore[call-overload]
 
 
 def test_announce_needs_no_exact_identity() -> None:
