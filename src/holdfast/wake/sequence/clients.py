@@ -1,0 +1,198 @@
+"""What a head or a relay knows of one client: what was sent, what is covered, who asks.
+
+::
+
+                    asked                            gone
+    EXPECTED ─────────────────▶ ATTACHED ─────────────────────▶ ABSENT
+        │                          ▲                              │ ▲
+        │ its time is over         └────── subscribed, asked ─────┘ │
+        └───────────────────────────────────────────────────────────┘
+
+While a client is expected or attached, what was sent to it keeps the machine from going down. For
+one that is absent nothing does: nobody would ever process it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from holdfast.wake.sequence.effects import Deliver, Lost, Refuse, Unclaimed
+
+if TYPE_CHECKING:
+    from holdfast.wake.sequence.effects import Effect
+
+__all__ = ["Client", "Clients", "Presence"]
+
+
+class Presence(enum.Enum):
+    """Whether there is anybody."""
+
+    EXPECTED = "expected"  # it was said to come, and has not asked yet
+    ATTACHED = "attached"
+    ABSENT = "absent"
+
+
+class Client:
+    """One client: counts that begin with it, and the request that it has made.
+
+    Attributes:
+        number: Its place; a place can have one client after the other.
+        epoch: Which of them; grows by one each time, so that no baton is taken for another's.
+        presence: Whether there is anybody.
+        sent: How many messages.
+        delivered: The index of the last baton delivered.
+        processed: How many it has said to have processed, when it asked.
+        request: Its request for a baton that waits for an answer; None: it has none.
+        due: It is to get a baton as soon as it asks.
+    """
+
+    __slots__ = (
+        "delivered",
+        "due",
+        "epoch",
+        "number",
+        "presence",
+        "processed",
+        "request",
+        "sent",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.epoch = 1
+        self.presence = Presence.EXPECTED
+        self.sent = 0
+        self.delivered = 0
+        self.processed = 0
+        self.request: object | None = None
+        self.due = False
+
+    @property
+    def owed(self) -> bool:
+        """Messages were sent that no baton covers, to somebody who could process them."""
+        return self.delivered < self.sent and self.presence is not Presence.ABSENT
+
+    def subscribe(self) -> list[Effect]:
+        """Another client has come: its messages are counted from here."""
+        effects = self.leave()
+        self.epoch += 1
+        self.presence = Presence.ATTACHED
+        self.sent = self.delivered = self.processed = 0
+        return effects
+
+    def leave(self) -> list[Effect]:
+        """The client has gone: its request with it, and perhaps messages."""
+        effects: list[Effect] = []
+        if self.request is not None:
+            effects.append(Refuse(self.number, self.request, "superseded"))
+        if self.presence is Presence.ATTACHED and self.processed < self.sent:
+            effects.append(Lost(self.number, self.epoch, self.sent - self.processed))
+        self.presence = Presence.ABSENT
+        self.request = None
+        self.due = False
+        return effects
+
+    def ask(self, request: object, processed: int) -> list[Effect]:
+        """It asks for a baton. What it asked before is answered: one request waits at most."""
+        effects: list[Effect] = []
+        if self.request is not None:
+            effects.append(Refuse(self.number, self.request, "superseded"))
+        self.request = request
+        self.presence = Presence.ATTACHED
+        self.processed = max(self.processed, processed)
+        return effects
+
+    def take_delivery(self) -> Deliver:
+        """The baton for what was sent until now, which is more than when its lease was taken."""
+        assert self.request is not None
+        delivery = Deliver(self.number, self.request, self.sent, self.epoch)
+        self.request = None
+        self.due = False
+        self.delivered = self.sent
+        return delivery
+
+    def undelivered(self, epoch: int) -> None:
+        """The baton did not arrive: act as if none ever had. It costs one wake lease too many."""
+        if epoch == self.epoch:
+            self.delivered = 0
+
+
+class Clients(dict[int, Client]):
+    """The clients of one head or relay, by number.
+
+    Args:
+        retain_ns: For how long what is held is held for a client that is only expected.
+
+    Attributes:
+        next_due_ns: When to call `expire`; None: nobody is waited for.
+    """
+
+    __slots__ = ("next_due_ns", "retain_ns")
+
+    def __init__(self, retain_ns: int) -> None:
+        super().__init__()
+        self.retain_ns = retain_ns
+        self.next_due_ns: int | None = None
+
+    def add(self, number: int) -> Client:
+        """A place for clients."""
+        client = self[number] = Client(number)
+        return client
+
+    @property
+    def owed(self) -> bool:
+        """Whether anybody is."""
+        return any(client.owed for client in self.values())
+
+    @property
+    def due(self) -> bool:
+        """Whether anybody is to get a baton as soon as he asks."""
+        return any(client.due for client in self.values())
+
+    def make_due(self) -> None:
+        """Whoever is owed is to get a baton as soon as he asks."""
+        for client in self.values():
+            client.due = client.due or client.owed
+
+    def serve(self) -> list[Effect]:
+        """Copies of what is held, for all who are due and have asked."""
+        return [
+            client.take_delivery()
+            for client in self.values()
+            if client.due and client.request is not None
+        ]
+
+    def wait_from(self, now_ns: int) -> None:
+        """Something is held: what is held only for clients that are expected is held for a time."""
+        waiting = any(
+            client.due and client.presence is Presence.EXPECTED for client in self.values()
+        )
+        if not waiting:
+            self.next_due_ns = None
+        elif self.next_due_ns is None:
+            self.next_due_ns = now_ns + self.retain_ns
+
+    def expire(self, now_ns: int) -> list[Effect]:
+        """Those who are still only expected are absent from now on, if the time is over."""
+        effects: list[Effect] = []
+        if self.next_due_ns is None or now_ns < self.next_due_ns:
+            return effects
+        self.next_due_ns = None
+        for client in self.values():
+            if client.due and client.presence is Presence.EXPECTED:
+                client.presence = Presence.ABSENT
+                client.due = False
+                effects.append(Unclaimed(client.number, client.epoch, client.sent))
+        return effects
+
+    def end(self) -> list[Effect]:
+        """Answer every request: there will be no baton."""
+        effects: list[Effect] = []
+        for client in self.values():
+            if client.request is not None:
+                effects.append(Refuse(client.number, client.request, "ended"))
+            client.request = None
+            client.due = False
+        self.next_due_ns = None
+        return effects
