@@ -16,20 +16,20 @@ leaving        the news of the end, with a farewell, goes straight to `FAREWELL_
                `FAREWELL_ROUNDS` times, and from them to all; packets that come in are ignored
                meanwhile, since the engine would take its own end for a slander, and come back
 slow readers   queues are bounded; what is gone is counted (`changes.Reader`)
-sleep          `resumed`: what fell due asleep waits until the packets that came were read
+sleep          it is said before, to kin, and then nothing else (`rest`); afterwards what came is
+               read before what fell due asleep, and `resumed` says that the member is back
 =============  ==================================================================================
 """
 
 from __future__ import annotations
 
-import enum
-from collections import Counter, deque
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import InvalidArgument, MembershipError
 from holdfast.membership import talk
-from holdfast.membership.addresses import address_of, numeric, parse_address
+from holdfast.membership.addresses import address_of
 from holdfast.membership.changes import Change, ClusterEvent, ClusterMember
 from holdfast.membership.engine import Membership
 from holdfast.membership.identity import Node
@@ -43,10 +43,13 @@ from holdfast.membership.notifications import (
     Rejoin,
     Rename,
 )
+from holdfast.membership.outbox import Effects, Outbox, Own
 from holdfast.membership.repairs import ALL_REPAIRS, WIRE_REPAIRS, Repair
+from holdfast.membership.rest import Event as RestEvent
+from holdfast.membership.rest import Phase, Rest
 from holdfast.membership.roster import Entry, Roster
+from holdfast.membership.seeds import CALL_FIRST_NS, SEED_CALL_NS, Seeds
 from holdfast.membership.stages import TABLE, TALKING, Act, Event, Stage
-from holdfast.timers import TimerEntry, TimerQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,47 +58,18 @@ if TYPE_CHECKING:
     from holdfast.membership.codec.base import Codec
     from holdfast.membership.config import Config
     from holdfast.membership.notifications import Notification
-    from holdfast.membership.timers import Timer
 
 __all__ = ["ON_THE_CRATES_WIRE", "Effects", "Session"]
 
 _MS = 1_000_000
-CALL_FIRST_NS = 250 * _MS
-CALL_MOST_NS = 30_000 * _MS
-SEED_CALL_NS = 30_000 * _MS
 ASK_NS = 200 * _MS
 ASK_FANOUT = 16
 PATIENCE_NS = 2_000 * _MS
 FAREWELL_FANOUT = 64
 FAREWELL_ROUNDS = 3
-# Engine's timers have priorities from 0 on; ours come after all of them.
-_PRIORITY = 64
 
 # Without those for which the crate has no word.
 ON_THE_CRATES_WIRE: Final[frozenset[Repair]] = ALL_REPAIRS - WIRE_REPAIRS
-
-
-class _Own(enum.Enum):
-    """Timers of the session's own."""
-
-    CALL = "call"
-    ASK = "ask"
-    LINGER = "linger"
-
-
-@dataclass(slots=True)
-class Effects:
-    """What is to be done after a call, in order; `Session.take` hands it out.
-
-    Attributes:
-        sends: Datagrams, each with its address.
-        changes: What to tell the application.
-        resolve: Seeds, ``host:port``, to look up; hand the answer to `Session.resolved`.
-    """
-
-    sends: list[tuple[tuple[str, int], bytes]]
-    changes: list[Change]
-    resolve: list[str]
 
 
 class Session:
@@ -136,8 +110,8 @@ class Session:
         self.counts: Counter[str] = Counter()
         self._codec = codec
         self._rng = rng
-        self._seeds = {seed: numeric(*parse_address(seed)) for seed in seeds}
-        self._to_look_up = [seed for seed, addresses in self._seeds.items() if not addresses]
+        self._seeds = Seeds(seeds, rng)
+        self._rest = Rest()
         self._mailbox = Mailbox(marked=marked)
         if repairs is None:
             repairs = ALL_REPAIRS if marked else ON_THE_CRATES_WIRE
@@ -150,45 +124,22 @@ class Session:
             broadcast_handler=self._mailbox,
         )
         self.roster = Roster(names=marked, first_ask_ns=ASK_NS, patience_ns=PATIENCE_NS)
-        self._timers: TimerQueue[Timer[Node] | _Own] = TimerQueue()
-        self._own: dict[_Own, TimerEntry] = {}
-        self._notifications: deque[Notification[Node]] = deque()
-        self._effects = Effects([], [], [])
-        self._now_ns = 0
-        self._calls = 0
+        self._outbox = Outbox()
         self._rounds = 0
         self._linger_ns = 0
         self._listeners: list[Node] = []
         self._shouts = 0
 
-    # -- the engine's runtime ---------------------------------------------------------------------
-
-    def notify(self, notification: Notification[Node], /) -> None:
-        """Keep it until the engine is done."""
-        self._notifications.append(notification)
-
-    def send_to(self, member: Node, data: bytes, /) -> None:
-        """Send it after the call."""
-        self._effects.sends.append((member.addr, data))
-
-    def submit_after(self, timer: Timer[Node], delay_ns: int, /) -> None:
-        """Start a timer of the engine's."""
-        self._timers.add(self._now_ns + delay_ns, timer, priority=timer.priority)
-
-    def now_ns(self) -> int:
-        """The time that the driver has said last."""
-        return self._now_ns
-
     # -- what the driver says ---------------------------------------------------------------------
 
     def start(self, now_ns: int) -> None:
         """Begin to call the seeds."""
-        self._at(now_ns)
+        self._outbox.at(now_ns)
         self._move(Event.START)
 
     def handle_data(self, data: bytes, source: tuple[str, int], now_ns: int) -> None:
         """A datagram has come from `source`. It may be any bytes: nothing is raised."""
-        self._at(now_ns)
+        self._outbox.at(now_ns)
         self.counts["received"] += 1
         if self.stage not in TALKING:
             return
@@ -198,65 +149,102 @@ class Session:
             entry = self.roster.get(source)
             if entry is not None:
                 entry.heard_ns = now_ns
+            said = len(self._outbox.effects.sends)
             try:
-                self.engine.handle_data(data, self)
+                self.engine.handle_data(data, self._outbox)
             except MembershipError as error:
                 self.counts[error.code] += 1
             self._settle()
+            if self._rest.resting:
+                del self._outbox.effects.sends[said:]
 
     def handle_timers(self, now_ns: int) -> None:
         """Fire what is due. Hand in first what has come: it may be what is waited for."""
-        self._at(now_ns)
-        while (due := self._timers.pop_due(now_ns)) is not None:
-            timer = due[1]
-            if isinstance(timer, _Own):
-                self._own.pop(timer, None)
+        self._outbox.at(now_ns)
+        if self._rest.resting and self._sleep_on():
+            return
+        while (timer := self._outbox.pop_due()) is not None:
+            if isinstance(timer, Own):
                 self._fire(timer)
             elif self.stage in TALKING:
                 try:
-                    self.engine.handle_timer(timer, self)
+                    self.engine.handle_timer(timer, self._outbox)
                 except MembershipError as error:
                     self.counts[error.code] += 1
             self._settle()
 
     def next_due(self) -> int | None:
         """When to call `handle_timers`, in the driver's nanoseconds; None: not at all."""
-        return self._timers.next_due()
+        return self._rest.next_due() if self._rest.resting else self._outbox.next_due()
 
     def resolved(self, seed: str, addresses: Iterable[tuple[str, int]], now_ns: int) -> None:
         """A seed was looked up; none: it could not be found."""
-        self._at(now_ns)
+        self._outbox.at(now_ns)
         found = tuple(dict.fromkeys(addresses))
         if not found:
             self.counts["unresolved"] += 1
             return
-        if seed in self._seeds:
-            self._seeds[seed] = found
-            if self.stage in TALKING:
-                self._announce(addr for addr in found if self.roster.get(addr) is None)
+        if seed in self._seeds and self.stage in TALKING and not self._rest.resting:
+            self._announce(addr for addr in found if self.roster.get(addr) is None)
+
+    def clocks(self, at_least_ns: int, at_most_ns: int, now_ns: int) -> bool:
+        """How long the machine has slept since it was started, between two bounds.
+
+        Hand in first what has come, and call `handle_timers` afterwards.
+
+        Returns:
+            Whether it has slept since the last time: then all is done that `resumed` does.
+        """
+        slept = self._rest.clocks(at_least_ns, at_most_ns)
+        if slept:
+            self.resumed(now_ns)
+        return slept
 
     def resumed(self, now_ns: int) -> None:
         """The machine has slept: say so, and call at once if nobody is there."""
-        self._at(now_ns)
+        self._outbox.at(now_ns)
+        self._rest.back()
         self.counts["resumed"] += 1
         if self.stage in TALKING:
-            self.engine.resumed(self)
+            self.engine.resumed(self._outbox)
             if self.stage is Stage.CALLING:
                 self._act(Act.FIRST_CALL_SOON)
             self._settle()
 
     def take(self) -> Effects:
         """What is to be done since the last time."""
-        effects, self._effects = self._effects, Effects([], [], [])
-        return effects
+        return self._outbox.take()
 
     # -- what the application wants ---------------------------------------------------------------
 
     def leave(self, now_ns: int, linger_ns: int) -> None:
         """Say farewell, for `linger_ns`; `stage` is LEFT when it is over."""
-        self._at(now_ns)
+        self._outbox.at(now_ns)
+        self._rest.back()
         self._linger_ns = linger_ns
         self._move(Event.LEAVE)
+
+    @property
+    def telling(self) -> bool:
+        """Whether it is still being said that the machine goes to sleep."""
+        return self._rest.phase is Phase.TELLING
+
+    def prepare_sleep(self, now_ns: int, at_most_ns: int, linger_ns: int) -> bool:
+        """Say to kin, for `linger_ns`, that the machine sleeps for so long at most; then be silent.
+
+        Returns:
+            Whether anybody was told; if not, nothing has changed.
+
+        Raises:
+            InvalidArgument: `at_most_ns` is not positive.
+        """
+        self._outbox.at(now_ns)
+        if self.stage not in TALKING:
+            return False
+        if self._rest.resting:
+            return True
+        told = self._say_good_night(at_most_ns)
+        return told and self._rest.prepare(now_ns, at_most_ns, linger_ns)
 
     def broadcast(self, name: str, payload: bytes, now_ns: int) -> None:
         """Tell all members of ours about an event, as far as they can be reached.
@@ -264,7 +252,7 @@ class Session:
         Raises:
             InvalidArgument: It is too long for a packet.
         """
-        self._at(now_ns)
+        self._outbox.at(now_ns)
         item = talk.Shout(talk.who(self.engine.identity), self._shouts + 1, name, payload)
         encoded = talk.encode(item)
         room = min(talk.ITEM_MAX, self.engine.config.max_packet_size // 2)
@@ -276,8 +264,9 @@ class Session:
             )
         self._shouts += 1
         self.engine.add_broadcast(encoded)
-        self.engine.broadcast(self)
-        self._settle()
+        if not self._rest.resting:
+            self.engine.broadcast(self._outbox)
+            self._settle()
 
     def members(self) -> list[ClusterMember]:
         """Everybody who is there, this member first."""
@@ -312,9 +301,6 @@ class Session:
 
     # -- the stages -------------------------------------------------------------------------------
 
-    def _at(self, now_ns: int) -> None:
-        self._now_ns = max(self._now_ns, now_ns)
-
     def _move(self, event: Event) -> None:
         row = TABLE.get((self.stage, event))
         if row is None:
@@ -328,55 +314,59 @@ class Session:
             case Act.CALL_ALL:
                 self._call_again()
             case Act.FIRST_CALL_SOON | Act.NEXT_SEED_CALL:
-                self._calls = 0
+                self._seeds.start_anew()
                 if self._seeds:
                     delay_ns = CALL_FIRST_NS if act is Act.FIRST_CALL_SOON else SEED_CALL_NS
-                    self._schedule(_Own.CALL, self._scattered(delay_ns))
+                    self._outbox.schedule(Own.CALL, self._seeds.scattered(delay_ns))
             case Act.CALL_MISSING_SEEDS:
                 self._call_seeds()
             case Act.SAY_FAREWELL:
                 self._say_farewell()
 
-    def _fire(self, timer: _Own) -> None:
-        if timer is _Own.CALL:
+    def _fire(self, timer: Own) -> None:
+        if timer is Own.CALL:
             self._move(Event.CALL)
-        elif timer is _Own.ASK:
+        elif timer is Own.ASK:
             self._ask()
         else:
             self._move(Event.LINGER if self._rounds < FAREWELL_ROUNDS else Event.OVER)
 
-    def _schedule(self, timer: _Own, delay_ns: int) -> None:
-        entry = self._own.pop(timer, None)
-        if entry is not None:
-            self._timers.cancel(entry)
-        self._own[timer] = self._timers.add(self._now_ns + delay_ns, timer, priority=_PRIORITY)
+    # -- sleep ------------------------------------------------------------------------------------
 
-    def _scattered(self, delay_ns: int) -> int:
-        """Between half of it and all of it."""
-        return delay_ns // 2 + self._rng.randrange(delay_ns // 2 + 1)
+    def _sleep_on(self) -> bool:
+        """Say once more that the machine sleeps, if need be. Returns whether it still does."""
+        match self._rest.step(self._outbox.now_ns()):
+            case RestEvent.TOLD:
+                self._say_good_night(self._rest.at_most_ns)
+            case RestEvent.BACK:
+                self.resumed(self._outbox.now_ns())
+            case _:
+                pass
+        return self._rest.resting
+
+    def _say_good_night(self, at_most_ns: int) -> bool:
+        said = len(self._outbox.effects.sends)
+        self.engine.announce_sleep(self._outbox, at_most_ns=at_most_ns)
+        return len(self._outbox.effects.sends) > said
 
     # -- calls ------------------------------------------------------------------------------------
 
     def _call_again(self) -> None:
         self._call_seeds()
         if self._seeds:
-            delay = min(CALL_FIRST_NS << min(self._calls, 16), CALL_MOST_NS)
-            self._calls += 1
-            self._schedule(_Own.CALL, self._scattered(delay))
+            self._outbox.schedule(Own.CALL, self._seeds.next_call_ns())
 
     def _call_seeds(self) -> None:
         """Call the seeds that are no members; those that are names are looked up first."""
-        self._effects.resolve += self._to_look_up
-        for seed, addresses in self._seeds.items():
-            if seed not in self._to_look_up:
-                self._announce(addr for addr in addresses if self.roster.get(addr) is None)
+        self._outbox.effects.resolve += self._seeds.names
+        self._announce(addr for addr in self._seeds if self.roster.get(addr) is None)
 
     def _announce(self, addresses: Iterable[tuple[str, int]]) -> None:
         own = self.engine.identity.addr
         for addr in addresses:
             if addr != own:
                 self.counts["calls"] += 1
-                self.engine.announce(Node(*addr), self)
+                self.engine.announce(Node(*addr), self._outbox)
 
     # -- what the engine has said -----------------------------------------------------------------
 
@@ -387,21 +377,21 @@ class Session:
         they are called, what they shout.
         """
         mailbox = self._mailbox
-        if self._notifications or mailbox.hellos or mailbox.farewells or mailbox.shouts:
+        if self._outbox.notifications or mailbox.hellos or mailbox.farewells or mailbox.shouts:
             for node in mailbox.take_farewells():
                 self.roster.farewell(node)
-            while self._notifications:
-                self._on_notification(self._notifications.popleft())
+            while self._outbox.notifications:
+                self._on_notification(self._outbox.notifications.popleft())
             for sender, hello in mailbox.take_hellos():
                 if hello.answer:
                     self._say_hello(sender, answer=False)
-                self._tell(self.roster.hello(sender, hello.name, hello.tags, self._now_ns))
+                self._tell(self.roster.hello(sender, hello.name, hello.tags, self._outbox.now_ns()))
             for node, shout in mailbox.take_shouts():
                 self._tell([ClusterEvent(self._named(node), shout.name, shout.payload)])
         self._ask_if_need_be()
 
     def _on_notification(self, notification: Notification[Node]) -> None:
-        roster, now_ns = self.roster, self._now_ns
+        roster, now_ns = self.roster, self._outbox.now_ns()
         match notification:
             case MemberUp(node):
                 self._tell(roster.up(node, now_ns))
@@ -423,29 +413,29 @@ class Session:
         return Entry(node, 0).member() if entry is None else entry.member()
 
     def _tell(self, changes: list[Change]) -> None:
-        self._effects.changes += changes
+        self._outbox.effects.changes += changes
 
     # -- names, farewells, questions --------------------------------------------------------------
 
     def _ask_if_need_be(self) -> None:
-        if self.roster.next_ask_ns() is not None and _Own.ASK not in self._own:
+        if self.roster.next_ask_ns() is not None and not self._outbox.is_scheduled(Own.ASK):
             self._ask()
 
     def _ask(self) -> None:
         if self.stage not in TALKING:
             return
-        for node in self.roster.to_ask(self._now_ns, ASK_FANOUT):
+        for node in self.roster.to_ask(self._outbox.now_ns(), ASK_FANOUT):
             self._say_hello(node, answer=True)
-        self._tell(self.roster.tell_nameless(self._now_ns))
+        self._tell(self.roster.tell_nameless(self._outbox.now_ns()))
         next_ns = self.roster.next_ask_ns()
         if next_ns is not None:
-            self._schedule(_Own.ASK, max(next_ns - self._now_ns, ASK_NS // 4))
+            self._outbox.schedule(Own.ASK, max(next_ns - self._outbox.now_ns(), ASK_NS // 4))
 
     def _say_hello(self, node: Node, *, answer: bool) -> None:
         if self.marked and talk.is_ours(node):
             hello = talk.Hello(self.name, self.tags, answer)
             engine = self.engine
-            self.send_to(
+            self._outbox.send_to(
                 node, hello_packet(self._codec, engine.identity, engine.incarnation, node, hello)
             )
 
@@ -460,10 +450,10 @@ class Session:
             self._move(Event.OVER)
             return
         for node in self._listeners:
-            self.send_to(
+            self._outbox.send_to(
                 node, farewell_packet(self._codec, engine.identity, engine.incarnation, node)
             )
-        self._schedule(_Own.LINGER, self._linger_ns // FAREWELL_ROUNDS)
+        self._outbox.schedule(Own.LINGER, self._linger_ns // FAREWELL_ROUNDS)
 
     def _answer(self, data: bytes, source: tuple[str, int]) -> None:
         try:
@@ -472,4 +462,4 @@ class Session:
             self.counts[error.code] += 1
             return
         self.counts["questions"] += 1
-        self._effects.sends.append((source, talk.page(look, self.members(), len(data))))
+        self._outbox.effects.sends.append((source, talk.page(look, self.members(), len(data))))

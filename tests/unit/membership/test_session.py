@@ -314,7 +314,7 @@ def test_nodes_without_seeds_find_each_other_again_too(net: Net) -> None:
     net.cut = lambda _source, _to: True
     net.run(60)
     assert (names(a), names(c)) == (["a"], ["c"])
-    c._seeds.clear()
+    c._seeds._addresses.clear()
     net.cut = lambda _source, _to: False
     net.run(40)
     assert names(a) == names(c) == ["a", "c"]

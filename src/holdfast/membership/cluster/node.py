@@ -17,7 +17,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Literal, Self
 
 from holdfast.clock import NS_PER_S, SystemClock
-from holdfast.durations import nanoseconds_or_none, seconds
+from holdfast.durations import nanoseconds, nanoseconds_or_none, seconds
 from holdfast.errors import (
     Closed,
     InvalidArgument,
@@ -27,7 +27,7 @@ from holdfast.errors import (
     Unsupported,
 )
 from holdfast.membership import talk
-from holdfast.membership.changes import Change, ClusterMember, MemberJoined, Reader
+from holdfast.membership.cluster.reading import Changes
 from holdfast.membership.cluster.udp import Udp, is_loopback, is_wildcard, outgoing, resolve
 from holdfast.membership.codec.postcard import Postcard
 from holdfast.membership.config import Config
@@ -37,58 +37,24 @@ from holdfast.membership.stages import Stage
 from holdfast.membership.why import Why, account
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
 
+    from holdfast.membership.changes import ClusterMember
     from holdfast.membership.codec.base import Codec
 
-__all__ = ["BATCH", "Changes", "Cluster"]
+__all__ = ["BATCH", "Cluster"]
 
 # So many datagrams are read before the rest of the loop gets its turn.
 BATCH = 64
-# By as much more than the other clock has CLOCK_BOOTTIME gone on if the machine has slept.
-_SLEPT_NS = NS_PER_S // 20
+# The clocks are compared at least so often, while anything is to fall due. A loop's own timers
+# stand still while the machine sleeps: one that is far away would let it wait for long.
+LOOK_S = 10.0
 # How long a farewell is repeated unless somebody says otherwise.
 LINGER_NS = NS_PER_S * 3 // 10
 # What to expect if nobody says how many members there will be.
 _MEMBERS = 16
-
-
-class Changes:
-    """The changes of a cluster since this was made, as an async iterator; it ends with the cluster.
-
-    Made by `Cluster.changes`. At first every member that is there is told to have joined.
-    """
-
-    def __init__(self, present: Sequence[ClusterMember]) -> None:
-        self._reader = Reader()
-        self._news = asyncio.Event()
-        self._over = False
-        for member in present:
-            self.put(MemberJoined(member))
-
-    def put(self, change: Change) -> None:
-        """One more."""
-        if not self._over:
-            self._reader.put(change)
-            self._news.set()
-
-    def close(self) -> None:
-        """No more; what was not read yet can still be read. Closing twice is harmless."""
-        self._over = True
-        self._news.set()
-
-    def __aiter__(self) -> AsyncIterator[Change]:
-        return self
-
-    async def __anext__(self) -> Change:
-        while (change := self._reader.take()) is None:
-            if self._over:
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        return change
 
 
 class Cluster:
@@ -154,7 +120,6 @@ class Cluster:
         self._unsealed = unsealed
         self._codec: Codec[Node] = Postcard(Node) if codec is None else codec
         self._clock = SystemClock()
-        self._slept_ns = self._clock.boottime_ns() - self._clock.monotonic_ns()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._udp: Udp | None = None
         self._session: Session | None = None
@@ -208,6 +173,7 @@ class Cluster:
         session.counts = counts
         self._udp, self._session = udp, session
         loop.add_reader(udp.fileno(), self._readable)
+        self._compare_clocks()
         session.start(self._clock.boottime_ns())
         self._carry_out()
 
@@ -270,6 +236,55 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         await self.leave()
+
+    # -- the sleep of the machine -----------------------------------------------------------------
+
+    async def prepare_sleep(
+        self, at_most: float | timedelta = 3600.0, *, linger: float | timedelta | None = None
+    ) -> bool:
+        """Tell the others that this machine goes to sleep: they do not miss it until it is back.
+
+        It returns when that is said. From then on this member listens, and says nothing but
+        farewell, until `resumed` is called, or it finds that the machine has slept, or `at_most`
+        is over. If the machine stays awake after all, call `resumed`.
+
+        Args:
+            at_most: After so many seconds it is a member like any other, asleep or not; a day is
+                the longest. Who sleeps longer is declared down, and comes back as somebody who was.
+            linger: Seconds to repeat it for, in case packets are lost; None: 0.3.
+
+        Returns:
+            False if there was nobody to tell, or nobody who understands it: nodes of the crate do
+            not. Then it goes on as before.
+
+        Raises:
+            InvalidArgument: `at_most` or `linger` is no duration, or `at_most` is 0.
+            Closed: It was not started, or was closed.
+        """
+        session = self._running()
+        at_most_ns = nanoseconds(at_most, "at_most")
+        linger_ns = nanoseconds_or_none(linger, "linger")
+        now_ns = self._clock.boottime_ns()
+        told = session.prepare_sleep(
+            now_ns, at_most_ns, LINGER_NS if linger_ns is None else linger_ns
+        )
+        self._carry_out()
+        await self._until(lambda: self._closed or not session.telling)
+        return told
+
+    async def resumed(self) -> None:
+        """Tell the others that this machine is awake: each knows it one packet later.
+
+        Call it after every sleep, and after one that did not come about. A sleep of which nobody
+        has said anything, before or after, is found by itself, at the next datagram or timer.
+
+        Raises:
+            Closed: It was not started, or was closed.
+        """
+        session = self._running()
+        if not self._read():
+            session.resumed(self._clock.boottime_ns())
+        self._carry_out()
 
     # -- what it knows ----------------------------------------------------------------------------
 
@@ -380,21 +395,26 @@ class Cluster:
         finally:
             self._carry_out()
 
-    def _read(self) -> None:
-        """Take in what has come, but not for ever; and say so if the machine has slept."""
+    def _read(self) -> bool:
+        """Take in what has come, but not for ever. Returns whether the machine has slept."""
         udp, session = self._udp, self._session
         if udp is None or session is None or self._closed:
-            return
+            return False
         now_ns = self._clock.boottime_ns()
         for _ in range(BATCH):
             received = udp.receive()
             if received is None:
                 break
             session.handle_data(received[0], received[1], now_ns)
-        slept_ns = now_ns - self._clock.monotonic_ns()
-        if slept_ns - self._slept_ns > _SLEPT_NS:
-            self._slept_ns = slept_ns
-            session.resumed(now_ns)
+        return self._compare_clocks()
+
+    def _compare_clocks(self) -> bool:
+        assert self._session is not None
+        # This program can be stopped between any two of the three.
+        before_ns = self._clock.monotonic_ns()
+        now_ns = self._clock.boottime_ns()
+        after_ns = self._clock.monotonic_ns()
+        return self._session.clocks(now_ns - after_ns, now_ns - before_ns, now_ns)
 
     def _ring(self) -> None:
         self._timer = None
@@ -423,7 +443,7 @@ class Cluster:
         due_ns = session.next_due()
         if due_ns is not None:
             left_s = max(0.0, (due_ns - self._clock.boottime_ns()) / NS_PER_S)
-            at = loop.time() + left_s
+            at = loop.time() + min(left_s, LOOK_S)
             # One that rings too early does no harm; one that would ring too late is replaced.
             if self._timer is None or at < self._timer.when():
                 if self._timer is not None:
