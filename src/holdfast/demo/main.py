@@ -59,23 +59,33 @@ def main(arguments: list[str]) -> int:
     help="How long to play.",
 )
 @click.option("--seed", type=int, help="Decides who is killed when; chosen by chance if absent.")
+@click.option(
+    "--act",
+    "names",
+    type=click.Choice(list(ACTS)),
+    multiple=True,
+    help="Play only this one, or these; all if absent.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 @click.option("--break", "sabotage", type=click.Choice(sorted(SABOTAGE)), hidden=True)
-def demo(seconds: float, seed: int | None, as_json: bool, sabotage: str | None) -> int:
+def demo(
+    seconds: float, seed: int | None, names: tuple[str, ...], as_json: bool, sabotage: str | None
+) -> int:
     """The whole system on this machine, with real data.
 
     A process writes this host's counters from /proc into a shared state, a thousand times a
     second; others read it at will and on change; several processes count in one state; two wait
     for each other; some commit two states at once; one looks at a pace of its own; states come and
-    go with their subscribers. Writers are killed with SIGKILL, and others take over. At the end a
-    table says what was promised and what was seen. The exit code is 1 if a promise was broken.
+    go with their subscribers; five hosts know over UDP which of them are there, and a lease says
+    which of them samples. Writers are killed with SIGKILL, and others take over. At the end a table
+    says what was promised and what was seen. The exit code is 1 if a promise was broken.
 
     Everything happens in a directory of its own, which is removed at the end.
     """
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
     with _ending_by_signal(), Stage(seconds, seed, sabotage or "") as stage:
-        promises = _play(stage)
+        promises = _play(stage, [name for name in ACTS if name in names or not names])
         kept = all(promise.kept for promise in promises)
         if as_json:
             print(json.dumps(_document(stage, seed, promises), ensure_ascii=False))
@@ -87,8 +97,8 @@ def demo(seconds: float, seed: int | None, as_json: bool, sabotage: str | None) 
     return 0 if kept else 1
 
 
-def _play(stage: Stage) -> list[Promise]:
-    acts = [act(stage) for act in ACTS]
+def _play(stage: Stage, names: list[str]) -> list[Promise]:
+    acts = [ACTS[name](stage) for name in names]
 
     def lines() -> list[Line]:
         return [line for act in acts for line in act.lines()]
@@ -108,10 +118,11 @@ def _play(stage: Stage) -> list[Promise]:
                 act.step()
             screen.update()
             time.sleep(STEP_S)
+        screen.rest()
+        for act in acts:
+            act.finish()
     finally:
         screen.close()
-    for act in acts:
-        act.finish()
     return [promise for act in acts for promise in act.promises()] + stage.promises()
 
 

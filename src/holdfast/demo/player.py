@@ -69,6 +69,10 @@ class Part:
         """Stand by until the stage says so."""
         self._go.wait()
 
+    def begun(self) -> bool:
+        """Whether it has; for those who cannot stand still meanwhile."""
+        return self._go.is_set()
+
     def playing(self) -> bool:
         """Whether to go on."""
         return not self._stop.is_set()

@@ -1,13 +1,15 @@
 """What is shown: the play while it goes on, and the promises at the end.
 
-Talk goes to standard error: a live picture on a terminal, else one line a second. The table at the
-end, or the JSON document, is the result, and goes to standard output.
+Talk goes to standard error: a live picture on a terminal, else one line a second, and one for each
+event that is told aloud. The table at the end, or the JSON document, is the result, and goes to
+standard output.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -26,7 +28,7 @@ __all__ = ["Screen", "print_promises"]
 
 PICTURE_S = 0.2
 LINE_S = 1.0
-EVENTS_SHOWN = 6
+EVENTS_SHOWN = (2, 6)  # at least, and at most, if the terminal is high enough
 PIPE_WIDTH = 118  # of the table where there is no terminal to ask
 
 
@@ -43,7 +45,7 @@ class Screen:
         self._every_s = PICTURE_S if self._live else LINE_S
         self._due = 0.0
         self._before: dict[str, tuple[float, int]] = {}
-        self._events_told = 0
+        self._events_told = self._events_counted = 0
 
     def open(self) -> None:
         """Begin to show."""
@@ -66,7 +68,14 @@ class Screen:
         if self._live:
             self._live.update(self._picture(lines), refresh=True)
         else:
+            self._tell()
             self.say(self._sentence(lines))
+
+    def rest(self) -> None:
+        """The time is over; whoever has begun something ends it now, and nothing moves."""
+        if self._live:
+            lines = [(line, self._rate(line)) for line in self._lines()]
+            self._live.update(self._picture(lines, "what was begun is ended"), refresh=True)
 
     def _rate(self, line: Line) -> int:
         at, count = self._before[line.who]
@@ -76,13 +85,22 @@ class Screen:
         return round((line.count - count) / max(now - at, 1e-9))
 
     def _sentence(self, lines: Sequence[tuple[Line, int]]) -> str:
-        rates = "  ".join(f"{line.who} {rate:,}/s" for line, rate in lines)
-        news = len(self._stage.events) - self._events_told
-        self._events_told += news
+        sums: Counter[str] = Counter()
+        for line, rate in lines:
+            sums[line.group or line.who] += rate
+        rates = "  ".join(f"{who} {rate:,}/s" for who, rate in sums.items())
+        news = len(self._stage.events) - self._events_counted
+        self._events_counted += news
         last = f"  ({news} events, last: {self._stage.events[-1].what})" if news else ""
         return f"{self._stage.elapsed_s:4.0f} s  {rates}{last}"
 
-    def _picture(self, lines: Sequence[tuple[Line, int]]) -> Group:
+    def _tell(self) -> None:
+        for event in self._stage.events[self._events_told :]:
+            if event.aloud:
+                self.say(f"{event.at_s:7.2f} s  {event.what}")
+        self._events_told = len(self._stage.events)
+
+    def _picture(self, lines: Sequence[tuple[Line, int]], doing: str = "") -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for head in ("who", "pid", "does", "a second", "so far", ""):
             right = head in {"a second", "so far"}
@@ -90,17 +108,22 @@ class Screen:
         for line, rate in lines:
             pids = " ".join(str(player.pid) for player in line.lives)
             table.add_row(line.who, pids, line.doing, f"{rate:,}", f"{line.count:,}", line.note)
+        elapsed_s = min(self._stage.elapsed_s, self._stage.seconds)
+        title = Text(f"{elapsed_s:.0f} of {self._stage.seconds:g} s  {doing}", style="bold")
+        least, most = EVENTS_SHOWN
+        room = self._console.height - len(lines) - 4  # for title, heading, a gap and the cursor
         told = [
-            Text(f"{event.at_s:7.2f} s  {event.what}", style="dim")
-            for event in self._stage.events[-EVENTS_SHOWN:]
+            Text(f"{event.at_s:7.2f} s  {event.what}", "" if event.aloud else "dim", no_wrap=True)
+            for event in self._stage.events[-min(most, max(least, room)) :]
         ]
-        time_left = Text(f"{self._stage.elapsed_s:.0f} of {self._stage.seconds:g} s", style="bold")
-        return Group(time_left, table, Text(""), *told)
+        return Group(title, table, Text(""), *told)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Give the terminal back, or tell the rest."""
         if self._live:
             self._live.stop()
+        else:
+            self._tell()
 
 
 def print_promises(promises: Sequence[Promise]) -> None:

@@ -32,10 +32,17 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks the stage 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, and how many seconds after the beginning."""
+    """Something that happened, and how many seconds after the beginning.
+
+    Attributes:
+        at_s: The seconds.
+        what: It.
+        aloud: Whether it is told even where there is room for little.
+    """
 
     at_s: float
     what: str
+    aloud: bool = False
 
 
 class Player:
@@ -163,9 +170,9 @@ class Stage(Closing):
         """Seconds since the beginning."""
         return time.monotonic() - self._began
 
-    def note(self, what: str) -> None:
+    def note(self, what: str, *, aloud: bool = False) -> None:
         """Write something into the book of events."""
-        self.events.append(Event(round(self.elapsed_s, 3), what))
+        self.events.append(Event(round(self.elapsed_s, 3), what, aloud))
 
     # -- players ----------------------------------------------------------------------------------
 
@@ -205,15 +212,18 @@ class Stage(Closing):
         self.namespace.close()
         files = [name for name in os.listdir(self.namespace.path) if not name.startswith(".")]
         left = {file.rpartition(".")[0] for file in files}  # each has a state's name and a suffix
+        failing = Promise(
+            "failing processes",
+            len(fallen),
+            len(self.players),
+            "processes",
+            f"{killed} were killed, the others left",
+            {"killed": killed},
+        )
+        if not names | left:
+            return [failing]  # of the acts that were played none has its states here
         return [
-            Promise(
-                "failing processes",
-                len(fallen),
-                len(self.players),
-                "processes",
-                f"{killed} were killed, the others left",
-                {"killed": killed},
-            ),
+            failing,
             Promise(
                 "states left behind",
                 len(left),

@@ -9,6 +9,8 @@
 `leading`           three candidates for one lease; the leader is killed, or stopped and woken
 `pacing`            a throttled display of what somebody writes in bursts; the writer is killed
 `vanishing`         states whose only subscriber closes, exits or is killed
+`gathering`         five hosts know of each other over UDP, and a lease says which of them samples;
+                    that one is killed, or stopped and woken
 ==================  ============================================================================
 """
 
@@ -16,7 +18,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts import counting, leading, pacing, pairing, rallying, sampling, vanishing
+from holdfast.demo.acts import (
+    counting,
+    gathering,
+    hosting,
+    leading,
+    pacing,
+    pairing,
+    rallying,
+    sampling,
+    vanishing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,15 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTS", "ROLES", "SABOTAGE"]
 
-ACTS: tuple[Callable[[Stage], Act], ...] = (
-    sampling.Sampling,
-    counting.Counting,
-    rallying.Rallying,
-    pairing.Pairing,
-    leading.Leading,
-    pacing.Pacing,
-    vanishing.Vanishing,
-)
+ACTS: dict[str, Callable[[Stage], Act]] = {
+    "sampling": sampling.Sampling,
+    "counting": counting.Counting,
+    "rallying": rallying.Rallying,
+    "pairing": pairing.Pairing,
+    "leading": leading.Leading,
+    "pacing": pacing.Pacing,
+    "vanishing": vanishing.Vanishing,
+    "gathering": gathering.Gathering,
+}
 
 ROLES: dict[str, Callable[[Part], None]] = {
     "sampler": sampling.play_sampler,
@@ -49,6 +62,7 @@ ROLES: dict[str, Callable[[Part], None]] = {
     "gauge": pacing.play_gauge,
     "display": pacing.play_display,
     "mayflies": vanishing.play_mayflies,
+    "host": hosting.play_host,
 }
 
 # What can be spoilt on purpose: for each promise, one way to break it.
@@ -60,5 +74,6 @@ SABOTAGE: dict[str, str] = {
     **leading.SABOTAGE,
     **pacing.SABOTAGE,
     **vanishing.SABOTAGE,
+    **gathering.SABOTAGE,
     "litter": "a state is retained, and so left behind",
 }

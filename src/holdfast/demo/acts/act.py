@@ -24,6 +24,7 @@ class Line:
         count: How much of it so far; the screen makes a rate of it.
         lives: The processes that do it now.
         note: What else is to be told.
+        group: Where there is no picture, all lines of one group are told as one.
     """
 
     who: str
@@ -31,6 +32,7 @@ class Line:
     count: int
     lives: Sequence[Player]
     note: str = ""
+    group: str = ""
 
 
 class Act(Protocol):

@@ -19,8 +19,10 @@ import time
 from typing import TYPE_CHECKING
 
 from holdfast import lease
+from holdfast.demo import reign
 from holdfast.demo.acts.act import Line
 from holdfast.demo.promise import Promise
+from holdfast.demo.reign import TOKEN
 from holdfast.errors import ClaimDenied, Conflict, LeaseLost
 from holdfast.state import Namespace
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
-    from holdfast.demo.tally import Row
     from holdfast.lease import Held
     from holdfast.state import State
 
@@ -51,7 +52,7 @@ SABOTAGE = {
 }
 
 # Words of a candidate's row; one that takes the place of a dead one goes on in it.
-COMMITS, TOKEN, ELECTED_NS, FIRST_NS, BELIEVED_NS, CHECKS, OVERLAPS, STALE, REFUSED = range(9)
+COMMITS, FIRST_NS, CHECKS, OVERLAPS, STALE, REFUSED = range(reign.WORDS, reign.WORDS + 6)
 
 
 def _now_ns() -> int:
@@ -81,16 +82,15 @@ def play_candidate(part: Part) -> None:
 def _lead(part: Part, held: Held, state: State) -> None:
     row = part.row
     row[FIRST_NS] = 0
-    row[ELECTED_NS] = _now_ns()
-    row[TOKEN] = held.fencing_token
+    others = [part.sibling(i) for i in range(CANDIDATES) if i != part.number]
+    reign.begin(row, held.fencing_token, _now_ns())
     while part.playing():
         try:
             now_ns = _now_ns()
             if part.sabotage not in {"usurp", "two"}:
                 held.check()
-            row[BELIEVED_NS] = now_ns
             row[CHECKS] += 1
-            row[OVERLAPS] += _another_believes(part)
+            row[OVERLAPS] += reign.overlaps(row, others, now_ns)
             _commit(part, held, state)
         except LeaseLost:
             row[REFUSED] += 1
@@ -111,15 +111,6 @@ def _commit(part: Part, held: Held, state: State) -> None:
     row[COMMITS] += 1
     if not row[FIRST_NS]:
         row[FIRST_NS] = _now_ns()
-
-
-def _another_believes(part: Part) -> int:
-    """Whether one with a smaller token has seen that it leads since this one was elected."""
-    mine = part.row
-    others: list[Row] = [part.sibling(i) for i in range(CANDIDATES) if i != part.number]
-    return sum(
-        other[TOKEN] < mine[TOKEN] and other[BELIEVED_NS] > mine[ELECTED_NS] for other in others
-    )
 
 
 # -- the act --------------------------------------------------------------------------------------

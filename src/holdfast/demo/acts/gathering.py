@@ -1,0 +1,354 @@
+"""Five hosts that know of each other over UDP; a lease says which of them samples.
+
+The host that samples is killed with SIGKILL. The others hear of its death from the cluster, and
+that is a hint for them to look at the lease; but the lease is the dead one's until its term is
+over, and only then another one samples. By turns it is not killed but stopped with SIGSTOP, for so
+long that it is declared dead as well, and then woken: it must find out that it samples no more, and
+be a member again. After each such trouble all five must have the same view of who is there::
+
+    QUIET ── kill or stop the sampler ──▶ DOWN ── all have heard, another samples ──▶ BACK
+      ▲                                          a new life begins, or it is woken      │
+      └────────────────── all views are whole, and the same ◀───────────────────────────┘
+
+What a host sees, it notes in the tally (`hosting`). Time limits are generous: they are there to
+show that something never comes. What was measured is in the table, beside the bound.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from holdfast.demo import reign
+from holdfast.demo.acts import hosting
+from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.hosting import ALL, CONFIG, HOSTS, TERM_S, now_ns
+from holdfast.demo.promise import Promise
+from holdfast.membership.suspicion import MOST_TIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holdfast.demo.stage import Player, Stage
+    from holdfast.demo.tally import Row
+    from holdfast.membership import Config
+
+__all__ = ["SABOTAGE", "Gathering", "bound_s"]
+
+PAUSE_S = (0.2, 0.6)  # between one trouble and the next
+CURTAIN_S = 3.0  # as long as that before the end no trouble begins, if there was one
+GRACE_S = 1.0  # so long after the bound whoever has not heard will not hear
+AGREE_LIMIT_S = 12.0
+BIRTH_LIMIT_S = 30.0
+
+SABOTAGE = {
+    "hang": "one host does not answer for a while, though nobody has killed or stopped it",
+    "deafened": "two hosts do not listen to what the cluster tells",
+    "trusting": "who hears that the sampler is dead samples at once, without the lease",
+    "unheeded": "nobody looks at the lease, whatever he hears",
+    "stray": "a host that is started again joins nobody",
+}
+
+
+def bound_s(config: Config, members: int) -> float:
+    """Within how many seconds a member finds out by itself that another one is dead.
+
+    Each asks all others in turn, in an order that is mixed anew in each round: the same one again
+    after twice their number of questions, at worst. Whoever does not answer until the next question
+    is a suspect, and down after the longest time that there is to refute.
+    """
+    questions = 2 * (members - 1)
+    longest_ns = questions * config.probe_period_ns + MOST_TIMES * config.suspect_to_down_after_ns
+    return longest_ns / 1e9
+
+
+BOUND_S = bound_s(CONFIG, HOSTS)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What was done to the sampler.
+
+    Attributes:
+        number: Which host it was.
+        killed: If not, it was stopped.
+        at_ns: When.
+        token: That of its lease; its heir's is greater.
+        refused: How often it had lost a lease before.
+        heir: Who sampled next; None: nobody yet.
+        back_ns: When a new life began, or it was woken; 0: not yet.
+    """
+
+    number: int
+    killed: bool
+    at_ns: int
+    token: int
+    refused: int
+    heir: int | None = None
+    back_ns: int = 0
+
+    @property
+    def done(self) -> str:
+        """What was done, in a word."""
+        return "killed" if self.killed else "stopped"
+
+
+class Gathering:
+    """The hosts, what befalls the one that samples, and what the others make of it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._rows = [stage.reserve_row() for _ in range(HOSTS)]
+        self._book: Row = stage.tally.row(stage.reserve_row())  # where the hosts look for it
+        self._hosts = [self._new(number) for number in range(HOSTS)]
+        self._trouble: Trouble | None = None
+        self._kills = self._stops = 0
+        self._heard_s: list[float] = []
+        self._late = 0
+        self._took_s: list[float] = []
+        self._halts = 0
+        self._agreed_s: list[float] = []
+        self._compared = self._differing = 0
+        self._next_s = stage.chance.uniform(*PAUSE_S)
+        self._last_s = stage.seconds - CURTAIN_S
+
+    def _new(self, number: int) -> Player:
+        return self._stage.start("host", row=self._rows[number], number=number)
+
+    def players(self) -> Sequence[Player]:
+        """The hosts; each is ready when it has joined the others."""
+        return tuple(self._hosts)
+
+    def begin(self) -> None:
+        """Everybody is there: from now on nobody may be missing. One of them shall sample."""
+        self._book[hosting.LIVE] = ALL
+        for host in self._hosts:
+            host.say("go")
+
+    # -- troubles ---------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Kill or stop the sampler, see what the others do, bring it back, see that it is back."""
+        trouble, elapsed_s = self._trouble, self._stage.elapsed_s
+        if trouble is not None and trouble.back_ns:
+            self._see_it_back(trouble)
+        elif trouble is not None:
+            self._see_it_down(trouble)
+        elif elapsed_s >= self._next_s and (not self._troubles or elapsed_s < self._last_s):
+            self._make_trouble()
+
+    @property
+    def _troubles(self) -> int:
+        return self._kills + self._stops
+
+    def _sampler(self, after: int = 0) -> int | None:
+        """Who samples with the greatest token, if that is above `after`."""
+        number = max(range(HOSTS), key=lambda i: self._hosts[i].row[reign.TOKEN])
+        row = self._hosts[number].row
+        return number if row[hosting.FIRST_NS] and row[reign.TOKEN] > after else None
+
+    def _make_trouble(self) -> None:
+        number = self._sampler()
+        if number is None or self._differing_now() or not all(host.ready for host in self._hosts):
+            return
+        victim = self._hosts[number]
+        killed = self._kills == self._stops
+        self._book[hosting.LIVE] = ALL & ~(1 << number)
+        token, refused = victim.row[reign.TOKEN], victim.row[hosting.REFUSED]
+        if killed:
+            self._kills += 1
+            at_ns = victim.kill()
+        else:
+            self._stops += 1
+            at_ns = now_ns()
+            victim.process.send_signal(signal.SIGSTOP)
+        self._trouble = Trouble(number, killed, at_ns, token, refused)
+        self._stage.note(f"host{number}, which samples, is {self._trouble.done}", aloud=True)
+
+    def _see_it_down(self, trouble: Trouble) -> None:
+        """Everybody else hears of it, and somebody else samples; then it comes back."""
+        heard_ns = [
+            host.row[hosting.HEARD_NS + trouble.number]
+            for number, host in enumerate(self._hosts)
+            if number != trouble.number
+        ]
+        trouble.heir = self._sampler(trouble.token)
+        waited = now_ns() > trouble.at_ns + (BOUND_S + GRACE_S) * 1e9
+        if not waited and (trouble.heir is None or min(heard_ns) < trouble.at_ns):
+            return
+        after_s = [(at - trouble.at_ns) / 1e9 for at in heard_ns if at >= trouble.at_ns]
+        self._heard_s += after_s
+        self._late += HOSTS - 1 - len(after_s) + sum(after > BOUND_S for after in after_s)
+        self._note_fall(trouble, after_s)
+        if trouble.killed:
+            self._hosts[trouble.number] = self._new(trouble.number)
+            self._hosts[trouble.number].say("go")
+        else:
+            self._hosts[trouble.number].process.send_signal(signal.SIGCONT)
+        trouble.back_ns = now_ns()
+
+    def _note_fall(self, trouble: Trouble, after_s: list[float]) -> None:
+        heard = f"{len(after_s)} of {HOSTS - 1} have heard"
+        if after_s:
+            heard += f", {min(after_s):.2f} to {max(after_s):.2f} s after"
+        heir = "nobody samples"
+        if trouble.heir is None:
+            self._halts += 1
+        else:
+            first_ns = self._hosts[trouble.heir].row[hosting.FIRST_NS]
+            self._took_s.append((first_ns - trouble.at_ns) / 1e9)
+            heir = f"host{trouble.heir} samples, {self._took_s[-1]:.2f} s after"
+        self._stage.note(f"host{trouble.number} {trouble.done}: {heard}; {heir}", aloud=True)
+
+    def _see_it_back(self, trouble: Trouble) -> None:
+        """It is a member again, and everybody sees the same; or that takes too long."""
+        host = self._hosts[trouble.number]
+        up_ns = max(host.row[hosting.UP_NS], trouble.back_ns)
+        limit_ns = up_ns + round(AGREE_LIMIT_S * 1e9)
+        if trouble.killed and up_ns == trouble.back_ns:  # the interpreter is not up yet
+            limit_ns += round(BIRTH_LIMIT_S * 1e9)
+        fallen = host.process.poll() is not None
+        whole = host.ready and not self._differing_now()
+        # Whoever was stopped must have seen that it samples no more, unless nobody else does.
+        found_out = host.row[hosting.REFUSED] > trouble.refused
+        found_out = found_out or trouble.killed or trouble.heir is None
+        if not ((whole and found_out) or fallen) and now_ns() < limit_ns:
+            return
+        self._compare()
+        if whole:
+            took_s = (now_ns() - up_ns) / 1e9
+            self._agreed_s.append(took_s)
+            self._book[hosting.LIVE] = ALL
+            self._stage.note(f"host{trouble.number} is back: all see the same", aloud=True)
+        else:
+            self._stage.note(f"host{trouble.number} is not back: views differ", aloud=True)
+        self._trouble = None
+        self._next_s = self._stage.elapsed_s + self._stage.chance.uniform(*PAUSE_S)
+
+    def _differing_now(self) -> int:
+        """How many of the views are not whole, or not that of the first."""
+        rows = [host.row for host in self._hosts]
+        return sum(
+            row[hosting.VIEW] != ALL or row[hosting.PRINT] != rows[0][hosting.PRINT] for row in rows
+        )
+
+    def _compare(self) -> None:
+        self._compared += HOSTS
+        self._differing += self._differing_now()
+
+    # -- what is shown ----------------------------------------------------------------------------
+
+    def lines(self) -> Sequence[Line]:
+        """Each host: what it does, and whom it sees."""
+        sampler = self._sampler()
+        return [self._line(number, sampler) for number in range(HOSTS)]
+
+    def _line(self, number: int, sampler: int | None) -> Line:
+        host, trouble = self._hosts[number], self._trouble
+        row = host.row
+        lives = [host]
+        doing = "samples" if number == sampler else "stands by"
+        view = row[hosting.VIEW]
+        note = "sees " + " ".join(str(i) if view >> i & 1 else "-" for i in range(HOSTS))
+        if trouble is not None and number != trouble.number:
+            after_ns = row[hosting.HEARD_NS + trouble.number] - trouble.at_ns
+            if after_ns >= 0:
+                note += f", heard after {after_ns / 1e9:.2f} s"
+            if number == trouble.heir:
+                taken_ns = row[hosting.FIRST_NS] - trouble.at_ns
+                note += f", took over after {taken_ns / 1e9:.2f} s"
+        elif trouble is not None and trouble.back_ns:
+            doing = "comes back"
+        elif trouble is not None:
+            doing = f"{trouble.done} {(now_ns() - trouble.at_ns) / 1e9:.1f} s ago"
+            note = "its lease is its own until its term is over" if trouble.heir is None else ""
+            lives = [] if trouble.killed else lives
+        return Line(f"host{number}", doing, row[hosting.SAMPLES], lives, note, group="5 hosts")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """See the last trouble through, or make the first; then compare the views, and leave."""
+        limit = time.monotonic() + AGREE_LIMIT_S
+        while not self._troubles and time.monotonic() < limit:
+            self._make_trouble()
+            time.sleep(0.01)
+        while self._trouble is not None:
+            self.step()
+            time.sleep(0.01)
+        limit = time.monotonic() + AGREE_LIMIT_S * (not self._differing)
+        while self._differing_now() and time.monotonic() < limit:
+            time.sleep(0.01)
+        self._compare()
+        self._book[hosting.CURTAIN] = 1
+        for host in self._hosts:
+            host.process.send_signal(signal.SIGCONT)
+            host.say("stop")
+        for host in self._hosts:
+            host.stop()
+
+    def promises(self) -> Sequence[Promise]:
+        """Nobody is buried alive or missed for long, and the lease's word counts."""
+        told, hints, denied, received = (
+            self._sum(word)
+            for word in (hosting.TOLD, hosting.HINTS, hosting.DENIED, hosting.RECEIVED)
+        )
+        heard, took, agreed = (
+            _typical(spans) for spans in (self._heard_s, self._took_s, self._agreed_s)
+        )
+        return (
+            Promise(
+                "live hosts called dead",
+                self._sum(hosting.SLANDERS) + self._sum(hosting.MISSING),
+                self._sum(hosting.LOOKS),
+                "looks",
+                f"{told} deaths told: {self._kills} killed, {self._stops} stopped; "
+                f"{received:,} datagrams",
+                {"told": told, "kills": self._kills, "stops": self._stops, "datagrams": received},
+            ),
+            Promise(
+                "deaths heard of too late",
+                self._late,
+                self._troubles * (HOSTS - 1),
+                "survivors",
+                f"heard after {heard}; within {BOUND_S:g} s by its settings",
+                {"s_max": max(self._heard_s, default=0.0), "bound_s": BOUND_S},
+            ),
+            Promise(
+                "two hosts sampling at once",
+                self._sum(hosting.OVERLAPS),
+                self._sum(hosting.CHECKS),
+                "samples",
+                f"{hints} looked when they heard of a death; {denied} before the dead one's term "
+                "was over",
+                {"hints": hints, "denied": denied},
+            ),
+            Promise(
+                "halt at a host's fall",
+                self._halts,
+                self._troubles,
+                "falls",
+                f"term {TERM_S:g} s; another sampled after {took}",
+                {"s_max": max(self._took_s, default=0.0), "term_s": TERM_S},
+            ),
+            Promise(
+                "views that differ",
+                self._differing,
+                self._compared,
+                "views",
+                f"of {HOSTS} hosts, at the end and after each fall; the same after {agreed}",
+                {"s_max": max(self._agreed_s, default=0.0)},
+            ),
+        )
+
+    def _sum(self, word: int) -> int:
+        return sum(host.row[word] for host in self._hosts)
+
+
+def _typical(spans_s: list[float]) -> str:
+    if not spans_s:
+        return "never"
+    ordered = sorted(spans_s)
+    return f"{ordered[len(ordered) // 2]:.2f} s, {ordered[-1]:.2f} at most"
