@@ -1,0 +1,460 @@
+"""Going down through logind, and hearing of it when somebody else makes the machine go down.
+
+Two locks of logind's own make it wait for us. The **delay** lock is held from `open` on, but for
+the sleeps themselves: others can suspend the machine, and logind gives us ``InhibitDelayMaxSec``
+(five seconds by default) in which the listeners are asked. The **block** lock is held while a wake
+lease is, and a while longer (`_LINGER_S`), so that not every event costs a lock: others cannot
+suspend the machine then. So much is logind's to promise, and not more:
+
+- When its patience is over, logind goes on: the machine sleeps though a listener has not answered.
+- Who is root, or the same user as the governor, may pass over a block: before systemd 257 always,
+  later when told to (``systemctl suspend -i``, ``--check-inhibitors=no``). The wake lease then has
+  the delay, and no more.
+- While a sleep is under way logind gives out no locks; we ask again afterwards.
+
+`Logind.suspend` is our own way down. It looks first whether anybody else has a block lock, as
+logind would not for root. logind's yes means that the wish was noted; what came of it is measured,
+see `holdfast.wake.backends.logind_cycle`, which also decides what each signal means.
+
+Both locks outlive a logind that is restarted, and a bus that is: they are descriptors. We take them
+anew all the same, the new one before the old is let go, since a new logind may not know of them.
+Sources: org.freedesktop.login1(5), systemd's Inhibitor Locks page, logind.conf(5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import HoldfastError, Unavailable
+from holdfast.wake.backends import logind_cycle as cycles
+from holdfast.wake.backends.bus import DAEMON, Bus, Called, Refused, ask_once, system_bus
+from holdfast.wake.backends.logind_locks import Lock
+from holdfast.wake.model import Failed, Slept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdfast.wake.backends import BackendHost
+    from holdfast.wake.backends.bus import Connection, Message
+
+__all__ = ["Logind"]
+
+log = logging.getLogger("holdfast.wake")
+log.addHandler(logging.NullHandler())  # who does not listen hears by `trouble`
+
+_NAME = "org.freedesktop.login1"
+_PATH = "/org/freedesktop/login1"
+_MANAGER = Called(_NAME, _PATH, f"{_NAME}.Manager")
+_PROPERTIES = Called(_NAME, _PATH, "org.freedesktop.DBus.Properties")
+_RULES = (
+    f"type='signal',sender='{_NAME}',path='{_PATH}',interface='{_MANAGER.interface}',"
+    "member='PrepareForSleep'",
+    f"type='signal',sender='{_NAME}',path='{_PATH}',interface='{_MANAGER.interface}',"
+    "member='PrepareForShutdown'",
+    f"type='signal',sender='{DAEMON.name}',member='NameOwnerChanged',arg0='{_NAME}'",
+)
+_ROOT_CHECKS_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: that we are root is no reason
+_UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
+
+_LOOK_S = 2.0
+_BEGIN_S = 10.0
+_LINGER_S = 0.01
+_PAUSES_S = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_SUCCESSES = "/sys/power/suspend_stats/success"
+
+
+class Connect(Protocol):
+    """What opens a bus: `Bus.connect`, or another one in the tests."""
+
+    async def __call__(
+        self, address: str, heard: Callable[[Message], None], lost: Callable[[str], None], /
+    ) -> Connection: ...
+
+
+class Logind:
+    """The back-end "logind".
+
+    Attributes:
+        name: "logind".
+        trouble: What keeps it from doing its part just now, in a sentence; None: nothing.
+        delay_budget_ns: How long logind waits for us before it goes on; None before `open`. A
+            listener whose own time-out is longer will be cut off.
+
+    Args:
+        who: In whose name the locks are taken; ``systemd-inhibit --list`` shows it.
+        address: Of the bus; by default that of the system bus.
+        clock: What measures sleep.
+        connect: Opens the bus.
+    """
+
+    name = "logind"
+
+    def __init__(
+        self,
+        *,
+        who: str = "holdfast",
+        address: str | None = None,
+        clock: Clock | None = None,
+        connect: Connect = Bus.connect,
+    ) -> None:
+        self.trouble: str | None = None
+        self.delay_budget_ns: int | None = None
+        self._address = address or system_bus()
+        self._clock = clock or SystemClock()
+        self._connect = connect
+        self._delay = Lock("sleep:shutdown", who, "listeners are asked first", "delay")
+        self._block = Lock("sleep", who, "wake leases are held: see `holdfast wake ls`", "block")
+        self._cycle = cycles.Cycle()
+        self._host: BackendHost | None = None
+        self._bus: Connection | None = None
+        self._owner = ""  # the unique name of logind; signals of others are not its
+        self._done: asyncio.Future[Slept | Failed] | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._look = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def available(self) -> str | None:
+        """See `Backend.available`. It asks logind, for at most two seconds."""
+        try:
+            (answer,) = ask_once(self._address, _MANAGER, "CanSuspend", timeout=_LOOK_S)
+        except Refused as error:
+            return f"logind does not answer on the system bus: {error.text or error.name}"
+        except HoldfastError as error:
+            return str(error)
+        match answer:
+            case "yes":
+                return None
+            case "na":
+                return "logind says that this machine cannot be suspended; see /sys/power/state"
+            case "challenge":
+                return "logind would ask for a password before each suspend; see polkit(8)"
+        return "logind does not let this user suspend the machine; see polkit(8)"
+
+    # -- opening and closing --
+
+    async def open(self, host: BackendHost) -> None:
+        """See `Backend.open`."""
+        self._host = host
+        try:
+            await self._join()
+        except BaseException:
+            await self.close()
+            raise
+        self._start(self._keep_locks())
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        self._host = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._drop_linger()
+        for lock in (self._delay, self._block):
+            lock.wanted = False
+            lock.drop()
+        if self._bus is not None:
+            self._bus.close()
+            self._bus = None
+        if self._done is not None and not self._done.done():
+            self._done.set_result(Failed("the back-end was closed"))
+
+    async def _join(self) -> None:
+        """Connect, look how things stand, and take the delay lock.
+
+        Raises:
+            Unavailable: The bus, or logind on it, cannot be reached, or does not let us delay.
+            Unsupported: jeepney is missing.
+        """
+        bus = self._bus = await self._connect(self._address, self._heard, self._lost)
+        try:
+            for rule in _RULES:
+                await bus.watch(rule)
+            await self._look_around(bus)
+            if not self._cycle.under_way:
+                await self._delay.take(bus)
+        except Refused as error:
+            raise Unavailable(
+                f"logind does not do its part ({error})",
+                on=self._address,
+                hint="is systemd-logind running? `systemctl status systemd-logind`",
+            ) from error
+
+    async def _look_around(self, bus: Connection) -> None:
+        """What its signals would have told, had we been here. They follow upon this answer."""
+        # The owner first, because signals of others do not count.
+        try:
+            (self._owner,) = await bus.call(DAEMON, "GetNameOwner", "s", (_NAME,))
+        except Refused:
+            await bus.call(DAEMON, "StartServiceByName", "su", (_NAME, 0))
+            (self._owner,) = await bus.call(DAEMON, "GetNameOwner", "s", (_NAME,))
+        (found,) = await bus.call(_PROPERTIES, "GetAll", "s", (_MANAGER.interface,))
+        known: dict[str, Any] = {name: value for name, (_, value) in found.items()}
+        self.delay_budget_ns = int(known.get("InhibitDelayMaxUSec", 0)) * 1000
+        self._feed(self._cycle.prepare_for_shutdown(known.get("PreparingForShutdown", False)))
+        if known.get("PreparingForSleep", False):
+            self._feed(self._cycle.prepare_for_sleep(begins=True, now=self._read()))
+
+    # -- what the governor wants --
+
+    async def suspend(self, attempt: int) -> Slept | Failed:
+        """See `Backend.suspend`. Others' block locks count, whoever we are."""
+        bus = self._bus
+        if bus is None:
+            return Failed(self.trouble or "the back-end is not open")
+        self._drop_linger()
+        if not self._block.wanted:
+            self._block.drop()
+        try:
+            forbidden = await self._forbidden(bus)
+        except (Refused, Unavailable) as error:
+            return Failed(f"logind does not say who blocks: {error}")
+        if forbidden is not None:
+            return Failed(forbidden)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Slept | Failed] = loop.create_future()
+        self._done = done
+        self._feed(self._cycle.asked(self._read()))
+        if not done.done():
+            await self._ask(bus)
+        patience = loop.call_later(_BEGIN_S, lambda: self._feed(self._cycle.impatient()))
+        try:
+            return await done
+        finally:
+            patience.cancel()
+            self._done = None
+
+    async def _forbidden(self, bus: Connection) -> str | None:
+        """Who else has a block lock on sleep, in a sentence; None: nobody.
+
+        A lock that we have just let go counts until logind has seen that, which it does when it has
+        nothing else to do: until then it is asked again.
+        """
+        for pause_s in _PAUSES_S:
+            (locks,) = await bus.call(_MANAGER, "ListInhibitors")
+            found = [
+                (pid, f"{who} (pid {pid}: {why})")
+                for what, who, why, mode, _, pid in locks
+                if mode == "block" and "sleep" in what.split(":")
+            ]
+            others = [sentence for pid, sentence in found if pid != os.getpid()]
+            if others:
+                return f"blocked in logind by {', '.join(others)}"
+            if not found or self._block.held:
+                return None
+            await asyncio.sleep(pause_s)
+        return "logind does not see that our own block lock was let go"
+
+    async def _ask(self, bus: Connection) -> None:
+        try:
+            try:
+                await bus.call(_MANAGER, "SuspendWithFlags", "t", (_ROOT_CHECKS_INHIBITORS,))
+            except Refused as error:
+                if error.name != _UNKNOWN_METHOD:
+                    raise
+                await bus.call(_MANAGER, "Suspend", "b", (False,))  # False: no password is asked
+        except Refused as error:
+            self._feed(self._cycle.refused(f"logind refused: {error}"))
+        except Unavailable:
+            pass  # what was under way has been judged when the bus ended
+
+    def wake(self) -> None:
+        """See `Backend.wake`: only the hardware can."""
+
+    async def block(self, held: bool) -> None:
+        """See `Backend.block`."""
+        self._drop_linger()
+        self._block.wanted = held
+        if held:
+            await self._try(self._block)
+        elif self._block.held:
+            self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._unblock)
+
+    def ready_for_sleep(self) -> None:
+        """See `Backend.ready_for_sleep`."""
+        self._feed(self._cycle.ready_for_sleep())
+
+    def ready_for_shutdown(self) -> None:
+        """See `Backend.ready_for_shutdown`."""
+        self._feed(self._cycle.ready_for_shutdown())
+
+    # -- what logind and the bus tell --
+
+    def _heard(self, message: Message) -> None:
+        if message.sender == DAEMON.name and message.member == "NameOwnerChanged":
+            name, _, now = message.body
+            if name == _NAME:
+                self._owner_changed(now)
+        elif message.sender == self._owner and message.interface == _MANAGER.interface:
+            (begins,) = message.body
+            if message.member == "PrepareForSleep":
+                self._feed(self._cycle.prepare_for_sleep(begins, self._read()))
+            elif message.member == "PrepareForShutdown":
+                self._feed(self._cycle.prepare_for_shutdown(begins))
+
+    def _owner_changed(self, owner: str) -> None:
+        if owner == self._owner:
+            return
+        if self._owner:
+            self._worry("logind has ended: nobody else's suspend waits for us")
+            self._feed(self._cycle.gone("logind", self._read()))
+        self._owner = owner
+        if owner:
+            self._start(self._rejoin_logind())
+
+    def _lost(self, why: str) -> None:
+        self._bus = None
+        self._owner = ""
+        self._worry(f"{why}: nobody else's suspend waits for us")
+        self._feed(self._cycle.gone("the system bus", self._read()))
+        self._start(self._rejoin_bus())
+
+    async def _rejoin_logind(self) -> None:
+        bus = self._bus
+        if bus is None:
+            return
+        try:
+            await self._look_around(bus)
+        except (Refused, Unavailable):
+            return  # it has ended again, and its next beginning is told
+        self._renew()
+
+    async def _rejoin_bus(self) -> None:
+        for number in range(1 << 30):
+            await asyncio.sleep(_RETRY_S[min(number, len(_RETRY_S) - 1)])
+            try:
+                await self._join()
+            except HoldfastError as error:
+                self.trouble = str(error)
+                if self._bus is not None:
+                    self._bus.close()
+                    self._bus = None
+            else:
+                break
+        self._renew()
+
+    def _renew(self) -> None:
+        """The locks are old: the new logind may not know them."""
+        for lock in (self._delay, self._block):
+            lock.doubtful = lock.held
+        self._look.set()
+
+    # -- locks --
+
+    def _feed(self, news: list[cycles.News]) -> None:
+        self._delay.wanted = self._cycle.delay
+        if not self._delay.wanted:
+            self._delay.drop()
+        self._look.set()
+        for each in news:
+            self._tell(each)
+
+    def _tell(self, news: cycles.News) -> None:
+        host = self._host
+        match news:
+            case cycles.Done(outcome):
+                if self._done is not None and not self._done.done():
+                    self._done.set_result(outcome)
+            case cycles.Say(sentence):
+                log.warning("%s; logind waits for at most %s", sentence, self._budget())
+            case _ if host is None:
+                pass
+            case cycles.SleepBegins():
+                host.sleep_begins()
+            case cycles.SleepEnds(outcome):
+                host.sleep_ended(outcome)
+            case cycles.ShutdownBegins():
+                host.shutdown_begins()
+            case cycles.ShutdownEnds():
+                host.shutdown_ended()
+
+    def _budget(self) -> str:
+        return f"{(self.delay_budget_ns or 0) / 1e9:g} s (InhibitDelayMaxSec)"
+
+    async def _keep_locks(self) -> None:
+        """Take what is wanted and not held, as soon as logind gives it."""
+        failures = 0
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            kept = [await self._try(lock) for lock in (self._delay, self._block)]
+            if all(kept):
+                failures = 0
+                self._recover()
+                continue
+            if not self._cycle.under_way:  # else its end will have us look again
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                failures += 1
+                self._look.set()
+
+    async def _try(self, lock: Lock) -> bool:
+        """Whether the lock is as it is wanted."""
+        bus = self._bus
+        if lock.settled:
+            return True
+        if bus is None or not self._owner:
+            return True  # nobody to ask; a beginning is told
+        if self._cycle.under_way:
+            return False
+        try:
+            await lock.take(bus)
+        except Refused as error:
+            self._worry(f"logind gives no {lock.mode} lock: {error}")
+            return False
+        except Unavailable:
+            return True  # as above
+        return True
+
+    def _recover(self) -> None:
+        if self.trouble is not None and self._owner and self._delay.settled and self._block.settled:
+            log.warning("it is over that %s", self.trouble)
+            self.trouble = None
+
+    def _unblock(self) -> None:
+        self._linger = None
+        if not self._block.wanted:
+            self._block.drop()
+
+    def _drop_linger(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    # -- the rest --
+
+    def _worry(self, sentence: str) -> None:
+        if sentence != self.trouble:
+            self.trouble = sentence
+            log.warning("%s", sentence)
+
+    def _read(self) -> cycles.Reading:
+        return cycles.Reading(_asleep_ns(self._clock), _successes())
+
+    def _start(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _asleep_ns(clock: Clock) -> int:
+    """How long the machine slept since boot: two clocks, read as close together as can be had."""
+    best = (1 << 63, 0)
+    for _ in range(20):
+        before_ns = clock.monotonic_ns()
+        boottime_ns = clock.boottime_ns()
+        apart_ns = clock.monotonic_ns() - before_ns
+        best = min(best, (apart_ns, boottime_ns - before_ns - apart_ns // 2))
+        if apart_ns < 50_000:
+            break
+    return best[1]
+
+
+def _successes() -> int | None:
+    with contextlib.suppress(OSError, ValueError), open(_SUCCESSES, encoding="ascii") as file:
+        return int(file.read())
+    return None
