@@ -49,6 +49,7 @@ PURE = {
     "lease.scripts",
     "membership",
     "wake.model",
+    "wake.causes",
     "wake.governor",
     "wake.sequence",
 }

@@ -347,7 +347,7 @@ class Attempt:
         entered_ns: When the back-end was entered, or the machine was let go; None: never.
         ended_ns: When the listeners had been told that it is over; None: it goes on.
         calls: Every call made for it, in order.
-        leases: The leases that forbade it, oldest first.
+        leases: The leases that forbade it, oldest first, at most `Config.leases_shown`.
         blockers: Why it did not go down, in the order in which that came to be known.
         outcome: What the back-end said; None: nothing, or not yet.
     """
@@ -377,7 +377,8 @@ class Status:
         last_going_down_ns: What the last sleep cost besides: from entering the back-end to its
             return, less the sleep; None: never.
         total_sleep_ns: The sum of all sleeps.
-        wake_leases: All, granted or waiting, oldest first.
+        wake_leases: The oldest, granted or waiting, oldest first, at most `Config.leases_shown`.
+        wake_lease_count: How many there are.
         listeners: Names, oldest first.
         requests: How many suspends are asked for.
         next_attempt_ns: Not before then, because the last attempts failed; None: at any time.
@@ -393,6 +394,7 @@ class Status:
     last_going_down_ns: int | None
     total_sleep_ns: int
     wake_leases: tuple[HeldLease, ...]
+    wake_lease_count: int
     listeners: tuple[str, ...]
     requests: int
     next_attempt_ns: int | None
@@ -418,6 +420,7 @@ class Config:
         no_suspend: Report when application activity began once more than that often without a
             suspend between.
         leases_max, listeners_max, requests_max: More are refused.
+        leases_shown: How many wake leases a status, an attempt or an answer names, the oldest.
         events_max: The ring's length.
         attempts_max: How many attempts are remembered.
     """
@@ -435,6 +438,7 @@ class Config:
     leases_max: int = 4096
     listeners_max: int = 256
     requests_max: int = 256
+    leases_shown: int = 64
     events_max: int = 6144
     attempts_max: int = 32
 

@@ -55,10 +55,11 @@ class Backend(Protocol):
     async def suspend(self, attempt: int) -> Slept | Failed:
         """Go down, and return after the machine is back. Never raises: what fails is `Failed`."""
 
-    def wake(self) -> None:
+    def wake(self, attempt: int) -> None:
         """Somebody waits for a lease: come back from `suspend` soon, if that can be done.
 
-        Nothing happens where only the hardware can wake the machine, or where nobody is down.
+        It may come just before ``suspend(attempt)`` has begun, or after it has returned; nothing
+        happens where only the hardware can wake the machine.
         """
 
     async def block(self, held: bool) -> None:
