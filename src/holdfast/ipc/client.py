@@ -1,0 +1,304 @@
+"""Calls to a service without an event loop: `Client`, and `Line`, one blocking connection of it.
+
+A call takes a line for itself and gives it back; a call that comes while all lines wait opens one
+more. So threads may share a client, and one that waits for long keeps nobody from calling. After a
+fork the child opens lines of its own: two processes that read one socket would steal answers from
+each other.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from holdfast.closing import Closing
+from holdfast.errors import Closed, HoldfastError, InvalidArgument, Unavailable
+from holdfast.ipc.descriptors import Descriptors, Truncated, close_all, receive, send_some
+from holdfast.ipc.failures import from_message
+from holdfast.ipc.messages import (
+    Frames,
+    Garbage,
+    Message,
+    decode,
+    encode_call,
+    parameters_as,
+)
+from holdfast.ipc.socket_file import address_of, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["ANSWER_BYTES_MAX", "Client", "Line"]
+
+T = TypeVar("T")
+
+# A service may say much at once, such as a list of thousands.
+ANSWER_BYTES_MAX: Final = 1 << 26
+_READ_BYTES: Final = 1 << 16
+_IDLE_MAX: Final = 4
+
+
+class Line(Closing):
+    """One connection of its own; one call at a time.
+
+    Args:
+        path: The socket of the service.
+        service: What it is called in messages.
+        gone: The class of the error when it cannot answer any more.
+
+    Raises:
+        NotFound, Unavailable, NotPermitted, InvalidArgument: See `socket_file.refused`.
+    """
+
+    def __init__(self, path: str, service: str, gone: type[HoldfastError]) -> None:
+        self._path = path
+        self._service = service
+        self._gone = gone
+        self._frames = Frames(ANSWER_BYTES_MAX)
+        self._came: list[tuple[bytes, list[int]]] = []
+        self._next_id = 0
+        self.broken = False
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with address_of(path) as address:
+                self._socket.connect(address)
+        except OSError as error:
+            self._socket.close()
+            raise refused(error, path, service) from error
+
+    def call(
+        self, method: str, parameters: object, descriptors: Sequence[int] = ()
+    ) -> tuple[Message, Descriptors]:
+        """Call, and wait for the answer and what came with it.
+
+        The descriptors given are sent as duplicates; they stay the caller's.
+
+        Raises:
+            HoldfastError: The one that the service answered with; or `gone`.
+        """
+        for answer in self._ask(method, parameters, descriptors, more=False):
+            return answer
+        raise AssertionError("an answer or an error comes first")
+
+    def stream(self, method: str, parameters: object) -> Iterator[Message]:
+        """Call, and yield each answer until the last; descriptors with them are closed.
+
+        Raises:
+            HoldfastError: As of `call`.
+        """
+        for message, descriptors in self._ask(method, parameters, (), more=True):
+            descriptors.close()
+            yield message
+
+    def tell(self, method: str, parameters: object) -> None:
+        """Call without wanting an answer.
+
+        Raises:
+            HoldfastError: `gone`.
+        """
+        self._send(encode_call(method, parameters, oneway=True), ())
+
+    def _ask(
+        self, method: str, parameters: object, descriptors: Sequence[int], *, more: bool
+    ) -> Iterator[tuple[Message, Descriptors]]:
+        number = self._next_id
+        frame = encode_call(method, parameters, id=number, more=more)
+        self._next_id += 1
+        self._send(frame, descriptors)
+        settled = False
+        try:
+            while True:
+                message, came = self._receive()
+                if message.id not in {number, None} or message.method is not None:
+                    came.close()  # an answer to what was given up; or a call, which nobody takes
+                    continue
+                settled = not message.continues
+                if message.error is not None:
+                    came.close()
+                    self.broken |= message.id is None  # it is about the connection
+                    raise from_message(message)
+                yield message, came
+                if settled:
+                    return
+        finally:
+            # Given up, by Ctrl-C or since nobody wants to read on. Half a message may have been
+            # read; closing the connection also withdraws the call.
+            self.broken |= not settled
+
+    def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
+        try:
+            sent = send_some(self._socket, frame, descriptors)
+            if sent < len(frame):
+                self._socket.sendall(memoryview(frame)[sent:])
+        except OSError as error:
+            self.broken = True
+            self._say_why()
+            raise self._lost(error.strerror or str(error)) from error
+        except BaseException:
+            self.broken = True  # half a frame may have gone
+            raise
+
+    def _say_why(self) -> None:
+        """Who closed it may have said why before."""
+        try:
+            message, came = self._receive()
+        except HoldfastError:
+            return
+        came.close()
+        if message.error is not None and message.id is None:
+            raise from_message(message)
+
+    def _receive(self) -> tuple[Message, Descriptors]:
+        while not self._came:
+            data, descriptors = self._read()
+            try:
+                self._came = self._frames.feed(data, descriptors)
+            except Garbage as error:
+                close_all(descriptors)
+                self.broken = True
+                raise self._lost(str(error)) from error
+        frame, its = self._came.pop(0)
+        try:
+            return decode(frame), Descriptors(its)
+        except Garbage as error:
+            close_all(its)
+            self.broken = True
+            raise self._lost(str(error)) from error
+
+    def _read(self) -> tuple[bytes, list[int]]:
+        try:
+            data, descriptors = receive(self._socket, _READ_BYTES)
+        except (Truncated, OSError) as error:
+            self.broken = True
+            raise self._lost(error.strerror or str(error)) from error
+        if not data:
+            self.broken = True
+            raise self._lost("it has closed the connection")
+        return data, descriptors
+
+    def _lost(self, why: str) -> HoldfastError:
+        return self._gone(f"the {self._service} does not answer any more ({why})", on=self._path)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.broken = True
+        self._socket.close()
+        close_all(self._frames.abandon())
+        for _, descriptors in self._came:
+            close_all(descriptors)
+        self._came.clear()
+
+
+class Client(Closing):
+    """Calls a service; threads may share it.
+
+    It connects at the first call, and anew at the first call after the service has gone: the call
+    that finds it gone raises `gone`, since nobody knows whether it was heard.
+
+    Args:
+        path: The socket of the service.
+        service: What it is called in messages, such as "governor".
+        gone: The class of the error when it cannot answer any more.
+    """
+
+    def __init__(
+        self, path: str, *, service: str = "service", gone: type[HoldfastError] = Unavailable
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self._service = service
+        self._gone = gone
+        self._guard = threading.Lock()
+        self._idle: list[Line] = []
+        self._pid = os.getpid()
+        self._closed = False
+
+    def connect(self) -> None:
+        """See that somebody answers there, now rather than at the first call.
+
+        Raises:
+            NotFound, Unavailable, NotPermitted, InvalidArgument: See `socket_file.refused`.
+        """
+        self._give_back(self._take())
+
+    def call(
+        self, method: str, parameters: object, kind: type[T], descriptors: Sequence[int] = ()
+    ) -> tuple[T, Descriptors]:
+        """Call and wait; the answer, checked, and the descriptors that came with it.
+
+        Raises:
+            HoldfastError: The one that the service answered with; or `gone`.
+            Closed: The client was closed.
+        """
+        line = self._take()
+        try:
+            message, came = line.call(method, parameters, descriptors)
+        finally:
+            self._give_back(line)
+        try:
+            return parameters_as(message, kind), came
+        except InvalidArgument:
+            came.close()
+            raise
+
+    def tell(self, method: str, parameters: object) -> None:
+        """Call without wanting an answer.
+
+        Raises:
+            HoldfastError: `gone`.
+            Closed: The client was closed.
+        """
+        line = self._take()
+        try:
+            line.tell(method, parameters)
+        finally:
+            self._give_back(line)
+
+    def stream(self, method: str, parameters: object, kind: type[T]) -> Iterator[T]:
+        """Call, and yield one answer after the other, until the last or until nobody asks.
+
+        Raises:
+            HoldfastError: As of `call`.
+        """
+        line = self._take()
+        try:
+            for message in line.stream(method, parameters):
+                yield parameters_as(message, kind)
+        finally:
+            line.close()  # what is still on its way is nobody's
+
+    def _take(self) -> Line:
+        with self._guard:
+            if self._closed:
+                raise Closed(f"this connection to the {self._service} is closed", on=self.path)
+            if self._pid != os.getpid():
+                self._forget()
+                self._pid = os.getpid()
+            if self._idle:
+                return self._idle.pop()
+        return Line(self.path, self._service, self._gone)
+
+    def _give_back(self, line: Line) -> None:
+        with self._guard:
+            if not line.broken and not self._closed and len(self._idle) < _IDLE_MAX:
+                self._idle.append(line)
+                return
+            if line.broken:
+                self._forget()  # who has closed one has closed the others, too
+        line.close()
+
+    def _forget(self) -> None:
+        idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
+
+    def close(self) -> None:
+        """Close what is idle. A call that waits in another thread ends when it is answered."""
+        with self._guard:
+            self._closed = True
+            self._forget()
+
+    def __del__(self) -> None:
+        for line in getattr(self, "_idle", ()):
+            line.close()
