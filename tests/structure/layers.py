@@ -51,7 +51,9 @@ PURE = {
     "wake.model",
     "wake.causes",
     "wake.governor",
+    "wake.hops",
     "wake.sequence",
+    "wake.whereabouts",
 }
 IMPURE = {"membership.seal", "membership.cluster"}
 FACES = {"membership"}

@@ -1,0 +1,434 @@
+"""Where a wake lease is now: what the descriptors show, held against what was announced.
+
+::
+
+                       found in a process?
+                     yes │            │ no, and its pipe has not hung up
+            ┌────────────┘            └──────────────┐
+            ▼                                        ▼
+      HELD: by each of them                   IN_FLIGHT: in a message that nobody has received,
+        holding   announced, or not           or in a process that we cannot look into;
+        frozen    it cannot let go            `hiding` says which of the two are possible
+        leaked    it inherited the descriptor
+
+A holder is *announced* if it acquired the lease, or was said to have received it. One that is not,
+and descends from one that is, has inherited the descriptor: *leaked*. One that is neither got it
+from a program that does not announce (it does not use this library, or its governor is another).
+
+Source: specs of wake leases, on what nobody has (who holds it now, leaks); proc_pid_fd(5).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from holdfast.wake.hops import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from holdfast.wake.hops import Hop, Trail
+
+__all__ = [
+    "Halt",
+    "Hiding",
+    "HoldState",
+    "Holder",
+    "Holding",
+    "Mailbox",
+    "Place",
+    "Scan",
+    "Whereabouts",
+    "command_of",
+    "in_words",
+    "whereabouts",
+]
+
+
+class HoldState(enum.Enum):
+    """How a process holds a wake lease."""
+
+    HOLDING = "holding"
+    FROZEN = "frozen"  # and does not run: it cannot let go
+    LEAKED = "leaked"  # inherited from a holder, and never announced
+
+
+class Halt(enum.Enum):
+    """Why a process does not run."""
+
+    STOPPED = "stopped"  # by a signal: SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU
+    TRACED = "traced"  # by a debugger
+    FROZEN = "frozen"  # by its cgroup's freezer
+    KERNEL = "in the kernel"  # it waits there, and no signal reaches it; mostly only for a moment
+
+
+class Place(enum.Enum):
+    """Where a wake lease is."""
+
+    HELD = "held"
+    IN_FLIGHT = "in flight"
+
+
+class Hiding(enum.Enum):
+    """Where a copy can be that nobody was found to hold."""
+
+    MESSAGE = "message"  # sent, and not yet received: always possible
+    DENIED = "denied"  # in a process that we may not look into
+    HIDDEN = "hidden"  # in one that /proc does not show us (hidepid)
+    OUTSIDE = "outside"  # in one outside of our container
+    SKIPPED = "skipped"  # in one of more processes than are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has the lease's descriptor open.
+
+    Attributes:
+        pid: Its process id.
+        start_ticks: When it started, in clock ticks since boot.
+        uid: Its effective user id.
+        argv: Its command line, cut off; its short name where it has none.
+        fds: Its descriptors of the lease; more than one are duplicates.
+        state: How it holds it. The scan by itself knows only holding and frozen.
+        halt: Why it does not run, or None.
+        parents: Its parent, that one's parent, and so on.
+        session: Its session, setsid(2).
+        orphan: Whether its parent died, as far as can be seen: the one it has now is of another
+            session.
+    """
+
+    pid: int
+    start_ticks: int
+    uid: int
+    argv: tuple[str, ...]
+    fds: tuple[int, ...]
+    state: HoldState = HoldState.HOLDING
+    halt: Halt | None = None
+    parents: tuple[Process, ...] = ()
+    session: int = 0
+    orphan: bool = False
+
+    @property
+    def process(self) -> Process:
+        """Which process it is."""
+        return Process(self.pid, self.start_ticks, self.session, self.command)
+
+    @property
+    def command(self) -> str:
+        """What it is called: the last part of the program's name, in printable characters."""
+        return command_of(self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A process with sockets in which messages wait that carry descriptors, some descriptors.
+
+    Attributes:
+        sockets: The descriptors of those sockets.
+        waiting: How many descriptors wait in them; ours may be one of them, or none.
+    """
+
+    pid: int
+    start_ticks: int
+    uid: int
+    argv: tuple[str, ...]
+    sockets: tuple[int, ...]
+    waiting: int
+
+    @property
+    def command(self) -> str:
+        """What the process is called."""
+        return command_of(self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one look at all processes has shown.
+
+    Attributes:
+        holders: For each inode that was looked for, who has it open for writing.
+        mailboxes: Where messages with descriptors wait; looked for only if a holder was missing.
+        processes: How many were looked into.
+        denied: How many we may not look into.
+        skipped: How many were too many.
+        hidden: Whether /proc does not show us all processes.
+        outside: Whether there may be processes outside of our container.
+    """
+
+    holders: Mapping[int, tuple[Holder, ...]] = field(default_factory=dict)
+    mailboxes: tuple[Mailbox, ...] = ()
+    processes: int = 0
+    denied: int = 0
+    skipped: int = 0
+    hidden: bool = False
+    outside: bool = False
+
+    @property
+    def hiding(self) -> tuple[Hiding, ...]:
+        """Where a copy can be that was not found."""
+        possible = {
+            Hiding.MESSAGE: True,
+            Hiding.DENIED: self.denied > 0,
+            Hiding.HIDDEN: self.hidden,
+            Hiding.OUTSIDE: self.outside,
+            Hiding.SKIPPED: self.skipped > 0,
+        }
+        return tuple(where for where, is_so in possible.items() if is_so)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A holder, and how it came to be one.
+
+    Attributes:
+        announced: It acquired the lease, or was said to have received it.
+        let_go: It said that it had let go of it: the descriptor is a copy that it forgot.
+        heir_of: From whom it has inherited the descriptor, if it has.
+        index: It holds on until it has processed that message, by what was said.
+    """
+
+    holder: Holder
+    announced: bool
+    let_go: bool = False
+    heir_of: Process | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a wake lease is.
+
+    Attributes:
+        lease: The inode of its pipe.
+        acquirer: Who acquired it.
+        holdings: Who holds it now.
+        on_the_way: Hops that were sent and, by what was said, not yet received.
+        missing: Announced holders that were not found to hold it, and never said that they had
+            let go: they ended, or closed it in their own way, or we cannot look into them.
+        hiding: Where else a copy can be.
+        mailboxes: Processes with sockets in which descriptors wait; only if it was not found.
+        denied: How many processes we may not look into.
+    """
+
+    lease: int
+    acquirer: Process | None
+    place: Place
+    holdings: tuple[Holding, ...]
+    on_the_way: tuple[Hop, ...] = ()
+    missing: tuple[Process, ...] = ()
+    hiding: tuple[Hiding, ...] = ()
+    mailboxes: tuple[Mailbox, ...] = ()
+    denied: int = 0
+
+
+def whereabouts(trail: Trail, scan: Scan) -> Whereabouts:
+    """Where the wake lease is, by what was said of it and what was seen.
+
+    Args:
+        trail: What was said: `Hops.trail`.
+        scan: What was seen: a look that was asked for the lease's inode, while its pipe had not
+            hung up.
+    """
+    declared, let_go = _declared(trail)
+    holdings = tuple(
+        _holding(holder, trail, declared, let_go) for holder in scan.holders.get(trail.lease, ())
+    )
+    found = [holding.holder.process for holding in holdings]
+    return Whereabouts(
+        lease=trail.lease,
+        acquirer=trail.acquirer,
+        place=Place.HELD if holdings else Place.IN_FLIGHT,
+        holdings=holdings,
+        on_the_way=tuple(
+            hop for hop in trail.hops if hop.sent_ns is not None and hop.received_ns is None
+        ),
+        missing=tuple(each for each in declared if not _one_of(each, [*found, *let_go])),
+        hiding=scan.hiding,
+        mailboxes=() if holdings else scan.mailboxes,
+        denied=scan.denied,
+    )
+
+
+def in_words(where: Whereabouts, name: str, acquired_ns: int, now_ns: int) -> str:
+    """One sentence for people: who acquired the lease, when, who holds it now, and how.
+
+    Args:
+        where: Where it is.
+        name: The lease's name.
+        acquired_ns: When it was acquired.
+        now_ns: Now, on the same clock.
+    """
+    acquirer = "a process that the kernel did not name"
+    if where.acquirer is not None:
+        acquirer = _named(where.acquirer.pid, where.acquirer.command)
+    text = f'wake lease "{name}" was acquired by {acquirer} {_ago(now_ns - acquired_ns)}'
+    if where.place is Place.IN_FLIGHT:
+        return f"{text}; nobody was found to hold it now: {_may_be(where, now_ns)}"
+    first = where.holdings[0]
+    alone = len(where.holdings) == 1
+    mine = where.acquirer is not None and first.holder.process.is_same(where.acquirer)
+    if alone and mine:
+        return f"{text}, which holds it still{_how(first)}"
+    holders = [_named(each.holder.pid, each.holder.command) + _how(each) for each in where.holdings]
+    return f"{text} and is now held by {'; and by '.join(holders)}"
+
+
+def _named(pid: int, command: str) -> str:
+    return f"pid {pid} ({command})" if command else f"pid {pid}"
+
+
+def _ago(span_ns: int) -> str:
+    return f"{_span(span_ns)} ago"
+
+
+def _span(span_ns: int) -> str:
+    tenths = max(0, span_ns) // 100_000_000
+    if tenths < 100:
+        return f"{tenths // 10}.{tenths % 10} s"
+    return f"{tenths // 10} s" if tenths < 6000 else f"{tenths // 600} min"
+
+
+def _how(holding: Holding) -> str:
+    """What is remarkable about a holder, each part with a comma before it."""
+    holder = holding.holder
+    parts = []
+    if holding.index is not None:
+        parts.append(f"until it has processed message {holding.index}")
+    if holding.let_go:
+        parts.append("though it said that it had let go: probably a forgotten duplicate")
+    if holding.heir_of is not None:
+        parts.append(
+            "which never announced that it took it over: probably leaked into a child of "
+            + _named(holding.heir_of.pid, holding.heir_of.command)
+        )
+    elif not holding.announced:
+        parts.append("which never announced that it took it over")
+    match holder.halt:
+        case Halt.STOPPED:
+            parts.append(f"and which is stopped: it cannot let go before `kill -CONT {holder.pid}`")
+        case Halt.TRACED:
+            parts.append("and which is stopped by a debugger: it cannot let go before it goes on")
+        case Halt.FROZEN:
+            parts.append("and which is frozen by its cgroup: it cannot let go before it is thawed")
+        case Halt.KERNEL:
+            parts.append("and which waits in the kernel, where no signal reaches it")
+    return "".join(f", {part}" for part in parts)
+
+
+def _may_be(where: Whereabouts, now_ns: int) -> str:
+    places = []
+    for hop in where.on_the_way[-1:]:
+        assert hop.sent_ns is not None
+        to = "" if hop.receiver is None else f" to {_named(hop.receiver.pid, hop.receiver.command)}"
+        by = "somebody" if hop.sender is None else _named(hop.sender.pid, hop.sender.command)
+        places.append(f"{by} sent it{to} {_ago(now_ns - hop.sent_ns)}, and nobody has received it")
+    boxes = [
+        f"{_named(box.pid, box.command)}, socket {', '.join(map(str, box.sockets))}"
+        for box in where.mailboxes[:3]
+    ]
+    unread = "it is in a message that nobody has received"
+    if boxes:
+        unread += f" (such messages wait for {'; '.join(boxes)})"
+    places.append(unread)
+    more = {
+        Hiding.DENIED: f"in one of {where.denied} processes that we may not look into",
+        Hiding.HIDDEN: "in one that /proc hides from us",
+        Hiding.OUTSIDE: "in one outside of our container",
+        Hiding.SKIPPED: "in one of those that were too many to look into",
+    }
+    return "; ".join(places) + "".join(f", or {more[one]}" for one in where.hiding if one in more)
+
+
+def command_of(argv: tuple[str, ...]) -> str:
+    """What a command line's program is called, in printable characters.
+
+    Of an interpreter with a script, both are named: "python3 upload.py" says more than "python3".
+    """
+    if not argv:
+        return "?"
+    words = [argv[0].rpartition("/")[2] or argv[0]]
+    if words[0].startswith(("python", "sh", "bash", "perl", "ruby", "node")):
+        script = next((word for word in argv[1:2] if not word.startswith("-")), None)
+        words += [script.rpartition("/")[2] or script] if script else []
+    text = " ".join(words)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text[:64]
+    )
+
+
+def _declared(trail: Trail) -> tuple[list[Process], list[Process]]:
+    """Those who are said to hold it or to have held it, and those of them who let go of it.
+
+    Who has received it twice, and let go of it once, holds it still.
+    """
+    copies: list[tuple[Process, int, int]] = []
+    if trail.acquirer is not None:
+        copies.append((trail.acquirer, 1, 0))
+    for hop in trail.hops:
+        if hop.receiver is not None:
+            taken, given = hop.received_ns is not None, hop.closed
+            if taken or given:
+                copies.append((hop.receiver, taken, given))
+    declared: list[Process] = []
+    let_go: list[Process] = []
+    for process, _, _ in copies:
+        if _one_of(process, declared):
+            continue
+        declared.append(process)
+        mine = [copy for copy in copies if copy[0].is_same(process)]
+        if sum(copy[1] for copy in mine) <= sum(copy[2] for copy in mine):
+            let_go.append(process)
+    return declared, let_go
+
+
+def _holding(
+    holder: Holder, trail: Trail, declared: list[Process], let_go: list[Process]
+) -> Holding:
+    me = holder.process
+    if _one_of(me, declared):
+        return Holding(holder, announced=True, let_go=_one_of(me, let_go), index=_index(me, trail))
+    if trail.forgotten:
+        return Holding(
+            holder, announced=True
+        )  # it may have been one of those there was no room for
+    heir_of = _bequeather(holder, declared)
+    if heir_of is None:
+        return Holding(holder, announced=False)
+    leaked = replace(holder, state=HoldState.LEAKED)
+    return Holding(leaked, announced=False, heir_of=heir_of)
+
+
+def _bequeather(holder: Holder, declared: list[Process]) -> Process | None:
+    """From whom it has inherited the descriptor; the nearest of its forebears, if there are more.
+
+    An orphan's forebears cannot be seen any more, but it stays in its session.
+    """
+    for parent in holder.parents:
+        for each in declared:
+            if each.is_same(parent):
+                return each
+    if holder.orphan and holder.session:
+        for each in reversed(declared):
+            if each.session == holder.session and each.start_ticks <= holder.start_ticks:
+                return each
+    return None
+
+
+def _index(process: Process, trail: Trail) -> int | None:
+    open_hops = [
+        hop.index
+        for hop in trail.hops
+        if hop.receiver is not None
+        and hop.receiver.is_same(process)
+        and hop.received_ns is not None
+        and not hop.closed
+        and hop.index is not None
+    ]
+    return max(open_hops, default=None)
+
+
+def _one_of(process: Process, others: list[Process]) -> bool:
+    return any(process.is_same(other) for other in others)
