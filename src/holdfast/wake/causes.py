@@ -37,7 +37,12 @@ _ENDINGS: Final = {
 
 
 def seconds(duration_ns: int) -> str:
-    """A duration for people: "4.2 s"."""
+    """A duration for people: "4.2 s", "120 ms"."""
+    if duration_ns < 1000:
+        return "0 s"
+    for unit, size_ns in (("\N{MICRO SIGN}s", 1000), ("ms", 10**6)):
+        if duration_ns < 1000 * size_ns:
+            return f"{duration_ns / size_ns:.3g} {unit}"
     whole = duration_ns / 1e9
     return f"{whole:.3g} s" if whole < 1000 else f"{whole:.0f} s"
 
@@ -146,7 +151,7 @@ def explain(status: Status, now_ns: int, holders: Mapping[int, str] | None = Non
         told.append(f"{_capital(held_by(lease, now_ns, holders))} forbids a suspend.")
     more = status.wake_lease_count - len(status.wake_leases)
     if more > 0:
-        told.append(f"So do {more} more wake leases.")
+        told.append("So does 1 more." if more == 1 else f"So do {more} more.")
     if status.state is Phase.AWAKE and not status.wake_leases:
         told.append(_nothing_forbids(status, now_ns))
     if status.attempt is not None:

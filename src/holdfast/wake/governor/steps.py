@@ -78,6 +78,7 @@ class Steps:
         self._shutdown = False
         self._shutdown_ready = False
         self._pause: TimerEntry | None = None
+        self._wanted(now_ns)  # with `auto` something falls due before anybody says a word
 
     @property
     def _current(self) -> Attempt:

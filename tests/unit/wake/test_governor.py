@@ -1,0 +1,526 @@
+"""The governor: its table, its leases and its requests, edge by edge."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from holdfast.errors import InvalidArgument, OutOfSpace
+from holdfast.wake.governor import TRANSITIONS, Turn
+from holdfast.wake.model import Aborted, Config, Phase, Requester, Slept, WakeLeaseKind
+from tests.unit.wake.stage import SECOND, Stage
+
+
+def suspended(**settings: object) -> Stage:
+    """A governor whose back-end was entered, with one listener that was called before."""
+    stage = Stage(**settings)
+    stage.listen("l")
+    stage.suspend()
+    assert stage.answer("l") == ["go-down 1"]
+    return stage
+
+
+# ---- the table --------------------------------------------------------------------------------
+
+
+def test_every_phase_can_be_left_and_every_turn_is_taken_somewhere() -> None:
+    assert {phase for phase, _ in TRANSITIONS} == set(Phase)
+    assert {turn for _, turn in TRANSITIONS} == set(Turn)
+    assert set(TRANSITIONS.values()) == set(Phase)
+
+
+def test_at_the_beginning_nothing_was_counted() -> None:
+    status = Stage().governor.status()
+    assert status.state is Phase.AWAKE
+    assert (status.suspends, status.aborts, status.failures, status.total_sleep_ns) == (0, 0, 0, 0)
+    assert status.last_failure is None
+    assert status.last_sleep_ns is None
+    assert status.last_going_down_ns is None
+    assert (status.wake_leases, status.wake_lease_count, status.listeners) == ((), 0, ())
+
+
+def test_nobody_suspends_unasked() -> None:
+    stage = Stage()
+    stage.acquire("a")
+    assert stage.close("a") == ["unblock"]
+    assert stage.wait(10_000) == []
+
+
+def test_a_whole_cycle() -> None:
+    stage = Stage()
+    stage.listen("l")
+    assert stage.suspend() == ["before l"]
+    assert stage.state == "suspending"
+    assert stage.answer("l") == ["go-down 1"]
+    assert stage.state == "suspended"
+    assert stage.done(5.0) == ["after l"]
+    assert stage.state == "resuming"
+    assert stage.answer("l") == ["answer r slept"]
+    assert stage.state == "awake"
+    assert stage.wait(10_000) == []
+    assert stage.outcomes["r"] == Slept(5 * SECOND)
+
+
+def test_the_counts_of_sleeps() -> None:
+    stage = Stage()
+    stage.suspend("r1")
+    stage.wait(7.0)
+    stage.done(5.0)
+    stage.suspend("r2")
+    stage.done("too hot")
+    status = stage.governor.status()
+    assert (status.suspends, status.failures, status.aborts) == (1, 1, 0)
+    assert (status.last_sleep_ns, status.total_sleep_ns) == (5 * SECOND, 5 * SECOND)
+    assert status.last_going_down_ns == 2 * SECOND
+    assert status.last_failure == "too hot"
+    stage.wait(1)
+    stage.done(3.0)
+    status = stage.governor.status()
+    assert (status.suspends, status.failures) == (2, 1)
+    assert (status.last_sleep_ns, status.total_sleep_ns) == (3 * SECOND, 8 * SECOND)
+    assert status.last_failure == "too hot"
+
+
+# ---- wake leases ------------------------------------------------------------------------------
+
+
+def test_a_lease_that_exists_before_lets_no_phase_begin() -> None:
+    stage = Stage()
+    stage.listen("l")
+    assert stage.acquire("a") == ["block", "grant a"]
+    assert stage.suspend() == []
+    assert stage.wait(100) == []
+    assert stage.close("a") == ["unblock", "before l"]
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_only_the_last_lease_lets_go(order: str) -> None:
+    stage = Stage()
+    stage.acquire("a")
+    stage.acquire("b")
+    stage.suspend()
+    assert stage.close(order[0]) == []
+    assert [lease.name for lease in stage.governor.status().wake_leases] == [order[1]]
+    assert stage.close(order[1]) == ["unblock", "go-down 1"]
+
+
+def test_acquired_in_the_phase_and_held_at_its_end() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    assert stage.acquire("a") == ["block", "grant a"]
+    assert stage.answer("l") == ["after l"]
+    assert stage.answer("l") == []
+    assert stage.entered == []
+    assert stage.state == "awake"
+    assert stage.governor.status().aborts == 1
+
+
+def test_ten_leases_in_one_callback_are_granted_at_once() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    granted = [stage.acquire(f"a{n}", by="l") for n in range(10)]
+    assert granted == [["block", "grant a0"], *([f"grant a{n}"] for n in range(1, 10))]
+    assert stage.answer("l") == ["after l"]
+    assert stage.entered == []
+
+
+def test_acquired_and_closed_in_the_phase_suspends_all_the_same() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    stage.acquire("a")
+    assert stage.close("a") == ["unblock"]
+    assert stage.answer("l") == ["go-down 1"]
+
+
+def test_between_the_last_answer_and_the_attempt_there_is_no_gap() -> None:
+    """The answer that ends the phase enters the back-end in the same step, or does not."""
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    assert stage.answer("l") == ["go-down 1"]
+    assert stage.acquire("a") == ["wake-up 1"]  # too late, and not granted
+
+
+def test_asked_while_the_machine_is_down_it_is_granted_after_and_called_after_that() -> None:
+    stage = suspended()
+    assert stage.acquire("a") == ["wake-up 1"]
+    assert stage.acquire("b") == ["wake-up 1"]
+    stage.wait(1000)
+    assert stage.done() == ["block", "grant a", "grant b", "after l"]
+
+
+def test_one_who_is_gone_before_the_resume_is_granted_nothing() -> None:
+    stage = suspended()
+    stage.acquire("a")
+    assert stage.close("a") == []
+    assert stage.done() == ["after l"]
+    assert stage.close("a") == []
+
+
+def test_acquired_while_resuming_is_granted_at_once() -> None:
+    stage = suspended()
+    stage.done()
+    assert stage.acquire("a") == ["block", "grant a"]
+    assert stage.answer("l") == ["answer r slept"]
+
+
+def test_a_lease_closed_twice_or_never_known_changes_nothing() -> None:
+    stage = Stage()
+    stage.acquire("a")
+    stage.acquire("b")
+    stage.close("a")
+    stage.suspend()
+    assert stage.close("a") == []
+    stage.numbers["x"] = 7
+    assert stage.close("x") == []
+    assert stage.close("b") == ["unblock", "go-down 1"]
+
+
+def test_a_thousand_leases_and_a_window_on_the_oldest() -> None:
+    stage = Stage(leases_shown=10)
+    for n in range(1000):
+        stage.acquire(f"a{n}")
+    for n in range(3):
+        stage.close(f"a{n}")
+    status = stage.governor.status()
+    assert status.wake_lease_count == 997
+    assert [lease.name for lease in status.wake_leases] == [f"a{n}" for n in range(3, 13)]
+    for n in range(3, 1000):
+        stage.close(f"a{n}")
+    assert stage.governor.status().wake_lease_count == 0
+    assert stage.suspend() == ["go-down 1"]
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "ü" * 33, "two\nlines", "\x1b[2J", "\ud800"])
+def test_a_bad_name_is_refused_and_changes_nothing(name: str) -> None:
+    stage = Stage()
+    with pytest.raises(InvalidArgument):
+        stage.acquire(name)
+    with pytest.raises(InvalidArgument):
+        stage.listen(name)
+    assert stage.suspend() == ["go-down 1"]
+    assert stage.acquire("a" * 64) == ["wake-up 1"]
+    stage.done()
+    assert stage.acquire("ü" * 32) == ["grant " + "ü" * 32]
+
+
+def test_names_need_not_be_unique() -> None:
+    stage = Stage()
+    assert [stage.acquire("a"), stage.acquire("a")] == [["block", "grant a"], ["grant a"]]
+
+
+def test_more_than_there_is_room_for_is_refused_and_changes_nothing() -> None:
+    stage = Stage(leases_max=2, listeners_max=2, requests_max=2)
+    for name in "ab":
+        stage.acquire(name)
+        stage.listen(f"l{name}")
+        stage.suspend(f"r{name}")
+    with pytest.raises(OutOfSpace):
+        stage.acquire("c")
+    with pytest.raises(OutOfSpace):
+        stage.listen("lc")
+    with pytest.raises(OutOfSpace):
+        stage.suspend("rc")
+    stage.close("a")
+    stage.gone("la")
+    stage.withdraw("ra")
+    assert stage.acquire("d") == ["grant d"]
+    assert stage.listen("ld") == stage.suspend("rd") == []
+
+
+def test_a_number_is_used_once() -> None:
+    stage = Stage()
+    stage.acquire("a")
+    stage.listen("l")
+    stage.suspend()
+    governor, now_ns = stage.governor, stage.now_ns
+    with pytest.raises(InvalidArgument):
+        governor.acquire(stage.numbers["a"], "x", WakeLeaseKind.WAKE, Requester(1), now_ns)
+    with pytest.raises(InvalidArgument):
+        governor.listener_registered(stage.numbers["l"], "x", Requester(1), now_ns)
+    with pytest.raises(InvalidArgument):
+        governor.suspend_requested(stage.numbers["r"], now_ns)
+
+
+# ---- application activity ---------------------------------------------------------------------
+
+
+def test_application_activity_forbids_a_suspend() -> None:
+    stage = Stage()
+    assert stage.acquire("user", "activity") == ["block", "grant user"]
+    assert stage.suspend() == []
+    assert stage.close("user") == ["unblock", "go-down 1"]
+
+
+def test_application_activity_asked_for_in_the_phase_waits_and_stops_the_attempt() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    assert stage.acquire("user", "activity") == []
+    assert stage.answer("l") == ["after l"]
+    assert stage.answer("l") == ["block", "grant user"]
+    assert stage.entered == []
+
+
+def test_application_activity_is_granted_only_when_all_have_resumed() -> None:
+    stage = suspended()
+    assert stage.acquire("user", "activity") == ["wake-up 1"]
+    assert stage.done() == ["after l"]
+    assert stage.acquire("another", "activity") == []
+    assert stage.answer("l") == ["answer r slept", "block", "grant user", "grant another"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_application_activity_inside_a_callback_is_refused_not_waited_for(moment: str) -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.listen("other")
+    stage.suspend()
+    if moment == "after":
+        stage.answer("l")
+        stage.answer("other")
+        stage.done()
+    with pytest.raises(InvalidArgument, match="callback") as error:
+        stage.acquire("user", "activity", by="l")
+    assert error.value.hint is not None
+    stage.answer("l")
+    assert stage.acquire("user", "activity", by="l") == []  # other is still awaited
+    told = [word for name in ("other", "other", "l") for word in stage.answer(name)]
+    assert told[-1] == "grant user"
+
+
+# ---- requests ---------------------------------------------------------------------------------
+
+
+def test_requests_are_answered_together_and_once() -> None:
+    stage = Stage()
+    stage.acquire("a")
+    stage.suspend("r1")
+    stage.suspend("r2")
+    stage.close("a")
+    assert stage.suspend("r3") == []  # it is down already: this one is for the next time
+    assert stage.done(1.0) == ["answer r1 slept", "answer r2 slept", "go-down 2"]
+    assert stage.done(2.0) == ["answer r3 slept"]
+
+
+def test_a_request_outlives_a_failure_and_an_abort() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    stage.acquire("a")
+    stage.answer("l")
+    stage.answer("l")
+    assert stage.close("a") == ["unblock"]
+    assert stage.wait(1) == ["before l"]
+    stage.answer("l")
+    assert stage.done("no") == ["after l"]
+    stage.answer("l")
+    assert stage.wait(1) == ["before l"]
+    stage.answer("l")
+    stage.done()
+    assert stage.answer("l") == ["answer r slept"]
+
+
+def test_a_deadline_is_answered_with_the_names_of_those_who_forbid() -> None:
+    stage = Stage()
+    stage.acquire("a")
+    stage.acquire("b")
+    stage.suspend(within=3)
+    assert stage.wait(2.999) == []
+    assert stage.wait(0.001) == ["answer r aborted"]
+    aborted = stage.outcomes["r"]
+    assert isinstance(aborted, Aborted)
+    assert aborted.blockers == ("a", "b")
+    assert "a, b" in aborted.sentence
+    stage.close("a")
+    assert stage.close("b") == ["unblock"]
+    assert stage.wait(1000) == []
+
+
+def test_a_deadline_in_the_phase_names_the_listener() -> None:
+    stage = Stage()
+    stage.listen("slow")
+    stage.suspend(within=3)
+    assert stage.wait(3) == ["answer r aborted"]
+    assert "slow" in stage.outcomes["r"].sentence
+    assert stage.answer("slow") == ["after slow"]
+    assert stage.answer("slow") == []
+    assert stage.entered == []
+
+
+def test_a_deadline_is_looked_at_before_the_back_end_is_entered_however_late_the_timer() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend(within=3)
+    stage.now = 4.0  # and nobody has called `expire`
+    assert stage.answer("l") == ["answer r aborted", "after l"]
+    assert stage.entered == []
+
+
+def test_a_deadline_means_nothing_once_the_back_end_is_entered() -> None:
+    stage = Stage()
+    stage.suspend(within=3)
+    assert stage.wait(100) == []
+    assert stage.done() == ["answer r slept"]
+
+
+def test_a_deadline_counts_again_when_the_back_end_has_failed() -> None:
+    stage = Stage()
+    stage.suspend(within=3)
+    stage.wait(100)
+    assert stage.done("too hot") == ["answer r aborted"]
+    assert "too hot" in stage.outcomes["r"].sentence
+
+
+def test_a_wait_of_nothing_is_one_attempt() -> None:
+    stage = Stage()
+    assert stage.suspend("r1", within=0) == ["go-down 1"]
+    assert stage.done() == ["answer r1 slept"]
+    stage.acquire("a")
+    assert stage.suspend("r2", within=0) == []
+    assert stage.wait(0) == ["answer r2 aborted"]
+    assert stage.outcomes["r2"].blockers == ("a",)
+
+
+def test_a_request_that_is_withdrawn_is_not_answered_and_stops_the_attempt() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    assert stage.withdraw() == []
+    assert stage.answer("l") == ["after l"]
+    assert stage.answer("l") == []
+    assert stage.entered == []
+    assert stage.withdraw() == []
+
+
+def test_a_request_withdrawn_too_late_is_only_not_answered() -> None:
+    stage = suspended()
+    stage.withdraw()
+    assert stage.done() == ["after l"]
+    assert stage.answer("l") == []
+
+
+# ---- pauses -----------------------------------------------------------------------------------
+
+
+def pauses(stage: Stage, attempts: int) -> list[float]:
+    found = []
+    for _ in range(attempts):
+        stage.done("no")
+        before = stage.now
+        due_ns = stage.governor.next_due_ns
+        assert due_ns is not None
+        stage.wait((due_ns - stage.now_ns) / SECOND)
+        found.append(round(stage.now - before, 6))
+    return found
+
+
+def test_each_failure_doubles_the_pause_and_a_success_ends_that() -> None:
+    stage = Stage(backoff_ns=SECOND, backoff_max_ns=6 * SECOND)
+    stage.suspend("r1")
+    assert pauses(stage, 5) == [1, 2, 4, 6, 6]
+    stage.done()
+    stage.suspend("r2")
+    assert pauses(stage, 2) == [1, 2]
+
+
+def test_the_longest_pause_holds_after_any_number_of_failures() -> None:
+    stage = Stage()
+    stage.suspend()
+    assert pauses(stage, 80)[-1] == Config().backoff_max_ns / SECOND
+
+
+def test_an_attempt_that_a_lease_stopped_makes_a_pause_too() -> None:
+    stage = Stage(backoff_ns=SECOND)
+    stage.listen("l")
+    stage.suspend()
+    for n in range(3):
+        stage.acquire(f"a{n}")
+        stage.answer("l")
+        stage.answer("l")
+        assert stage.close(f"a{n}") == ["unblock"]
+        assert stage.wait(2**n - 0.01) == []
+        assert stage.wait(0.01) == ["before l"]
+    assert stage.answer("l") == ["go-down 4"]
+
+
+def test_one_who_asks_anew_waits_for_the_pause_as_well() -> None:
+    stage = Stage(backoff_ns=SECOND)
+    stage.suspend("r1")
+    stage.done("no")
+    stage.withdraw("r1")
+    assert stage.suspend("r2") == []
+    assert stage.wait(1) == ["go-down 2"]
+
+
+def test_auto_suspends_whenever_nothing_forbids_it_and_lingers_after_a_resume() -> None:
+    stage = Stage(auto=True, linger_ns=SECOND)
+    assert stage.wait(0.9) == []
+    assert stage.wait(0.1) == ["go-down 1"]
+    assert stage.done() == []
+    stage.acquire("a")
+    assert stage.wait(10) == []
+    assert stage.close("a") == ["unblock", "go-down 2"]
+    stage.done()
+    assert stage.wait(1) == ["go-down 3"]
+    stage.done()
+    assert stage.suspend() == ["go-down 4"]  # who asks need not wait for that
+
+
+# ---- what is remembered -----------------------------------------------------------------------
+
+
+def test_the_ring_keeps_the_last_events_and_their_numbers_go_on() -> None:
+    stage = Stage(events_max=8)
+    for n in range(100):
+        stage.acquire(f"a{n}")
+        stage.close(f"a{n}")
+    numbers = [event.number for event in stage.governor.events]
+    assert numbers == list(range(392, 400))
+    assert len(stage.kinds) == 400
+
+
+def test_attempts_are_remembered_up_to_a_bound() -> None:
+    stage = Stage(attempts_max=3)
+    for n in range(5):
+        stage.suspend(f"r{n}")
+        stage.done()
+    assert [attempt.number for attempt in stage.governor.attempts] == [3, 4, 5]
+    stage.suspend("r6")
+    assert [attempt.number for attempt in stage.governor.attempts][-1] == 6
+    assert stage.governor.attempts[-1].ended_ns is None
+
+
+def test_nothing_is_left_over_after_many_cycles() -> None:
+    """No timer, call, lease or request stays behind."""
+    stage = Stage()
+    stage.listen("l", timeout=30)
+    for n in range(200):
+        stage.suspend(f"r{n}", within=60)
+        stage.answer("l")
+        stage.done()
+        stage.answer("l")
+    assert stage.governor.next_due_ns is None
+    status = stage.governor.status()
+    assert (status.requests, status.wake_lease_count, status.suspends) == (0, 0, 200)
+
+
+def test_a_setting_that_makes_no_sense_is_refused() -> None:
+    for settings in ({"backoff_ns": 0}, {"leases_max": 0}, {"linger_ns": -1}):
+        with pytest.raises(InvalidArgument):
+            Config(**settings)  # type: ignore[arg-type]
+    assert Config(long_lease_ns=0).long_lease_ns == 0
+
+
+def test_the_answers_of_attempts_that_are_over_change_nothing() -> None:
+    stage = suspended()
+    assert stage.done(attempt=0) == []
+    stage.done()
+    for _ in itertools.repeat(None, 2):
+        assert stage.done() == []
+    assert stage.state == "resuming"
+    assert stage.governor.status().suspends == 1
