@@ -138,7 +138,7 @@ def test_a_stage_serves_each_of_its_outputs() -> None:
     stage.sent(0, 2)
     stage.sent(1, 3)
     assert stage.passed_on(0) == [Deliver(0, "r0", 2, 1)]
-    assert stage.asked(1, "q0", 0) == [Deliver(1, "q0", 3, 1), Release()]
+    assert stage.asked(1, "q0", 0) == [Deliver(1, "q0", 3, 2), Release()]
 
 
 def test_a_stage_does_not_wait_for_ever_for_a_client_that_never_came() -> None:

@@ -220,7 +220,7 @@ def test_several_clients_share_one_lease_and_each_has_its_own_index() -> None:
     head.sends(3)
     head.sends(5, to=1)
     assert head.suspends() == [Acquire()]
-    assert head.gets_it() == [Covered(), Deliver(0, "r0", 3, 1), Deliver(1, "q1", 5, 1), Answer(1)]
+    assert head.gets_it() == [Covered(), Deliver(0, "r0", 3, 1), Deliver(1, "q1", 5, 2), Answer(1)]
     assert head.sender.acquired == 1
     assert head.sender.clients[2].request == "q2"  # it is owed nothing
 
@@ -235,7 +235,7 @@ def test_one_slow_client_keeps_the_lease_that_others_were_served_from() -> None:
     head.gets_it()
     head.sends(to=1)
     assert head.resumes() == [Covered(), Answer(2)]
-    assert head.asks("q2", client=1) == [Deliver(1, "q2", 2, 1), Release()]
+    assert head.asks("q2", client=1) == [Deliver(1, "q2", 2, 2), Release()]
 
 
 def test_a_client_that_goes_takes_its_request_along_and_what_it_owed_is_counted() -> None:

@@ -38,7 +38,8 @@ class Client:
 
     Attributes:
         number: Its place; a place can have one client after the other.
-        epoch: Which of them; grows by one each time, so that no baton is taken for another's.
+        epoch: Which of them; no two clients of one head have the same, and later ones have higher
+            ones, so that no baton is taken for another's.
         presence: Whether there is anybody.
         sent: How many messages.
         delivered: The index of the last baton delivered.
@@ -58,9 +59,9 @@ class Client:
         "sent",
     )
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, epoch: int) -> None:
         self.number = number
-        self.epoch = 1
+        self.epoch = epoch
         self.presence = Presence.EXPECTED
         self.sent = 0
         self.delivered = 0
@@ -73,10 +74,10 @@ class Client:
         """Messages were sent that no baton covers, to somebody who could process them."""
         return self.delivered < self.sent and self.presence is not Presence.ABSENT
 
-    def subscribe(self) -> list[Effect]:
+    def subscribe(self, epoch: int) -> list[Effect]:
         """Another client has come: its messages are counted from here."""
         effects = self.leave()
-        self.epoch += 1
+        self.epoch = epoch
         self.presence = Presence.ATTACHED
         self.sent = self.delivered = self.processed = 0
         return effects
@@ -128,17 +129,26 @@ class Clients(dict[int, Client]):
         next_due_ns: When to call `expire`; None: nobody is waited for.
     """
 
-    __slots__ = ("next_due_ns", "retain_ns")
+    __slots__ = ("_epochs", "next_due_ns", "retain_ns")
 
     def __init__(self, retain_ns: int) -> None:
         super().__init__()
+        self._epochs = 0
         self.retain_ns = retain_ns
         self.next_due_ns: int | None = None
 
     def add(self, number: int) -> Client:
         """A place for clients."""
-        client = self[number] = Client(number)
+        client = self[number] = Client(number, self._next_epoch())
         return client
+
+    def subscribe(self, number: int) -> list[Effect]:
+        """Another client has come to that place."""
+        return self[number].subscribe(self._next_epoch())
+
+    def _next_epoch(self) -> int:
+        self._epochs += 1
+        return self._epochs
 
     @property
     def owed(self) -> bool:

@@ -80,7 +80,7 @@ class Relay:
 
     def subscribed(self, number: int, now_ns: int) -> list[Effect]:
         """Another client has come to that place."""
-        return self.clients[number].subscribe() + self._settle(now_ns)
+        return self.clients.subscribe(number) + self._settle(now_ns)
 
     def gone(self, number: int, now_ns: int) -> list[Effect]:
         """The client of that place has gone."""

@@ -194,7 +194,7 @@ class Sender:
 
     def subscribed(self, number: int, now_ns: int) -> list[Effect]:
         """Another client has come to that place: from here on its messages are counted."""
-        return self.clients[number].subscribe() + self._settle(now_ns)
+        return self.clients.subscribe(number) + self._settle(now_ns)
 
     def gone(self, number: int, now_ns: int) -> list[Effect]:
         """The client of that place has gone: its connection is closed."""
