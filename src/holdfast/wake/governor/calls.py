@@ -171,6 +171,8 @@ class Round:
         listener, _ = self._awaited[call_id]  # the timer is cancelled when the call ends
         waited = f"no answer {_WORDS[self.moment]} in {seconds(now_ns - self.began_ns)}"
         ending = _ENDINGS[listener.on_timeout]
+        if ending is Ending.ABORT and self.moment is Moment.AFTER_RESUME:
+            ending = Ending.GO_ON  # the resume has happened: there is nothing to abort
         self._end(call_id, ending, now_ns)
         self._journal.tell(
             now_ns,
