@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import msgspec
@@ -105,10 +106,8 @@ def test_no_bytes_raise_anything_else(frame: bytes) -> None:
         message = decode(frame)
     except Garbage:
         return
-    try:
+    with contextlib.suppress(InvalidArgument):
         parameters_as(message, Named)
-    except InvalidArgument:
-        pass
 
 
 json_values = st.recursive(
@@ -169,11 +168,10 @@ def test_descriptors_of_a_frame_that_never_ends_are_handed_back() -> None:
 @pytest.mark.parametrize("cuts", [[9], [4, 4, 1], [1] * 9, [8, 1]])
 def test_a_frame_may_be_as_long_as_agreed_and_not_longer(cuts: list[int]) -> None:
     frames = Frames(bytes_max=8)
-    data = b"x" * 9
+    for cut in cuts[:-1]:
+        frames.feed(b"x" * cut)
     with pytest.raises(Garbage, match="8 bytes"):
-        for cut in cuts:
-            piece, data = data[:cut], data[cut:]
-            frames.feed(piece)
+        frames.feed(b"x" * cuts[-1])
     frames = Frames(bytes_max=8)
     assert frames.feed(b"x" * 8) == []
     assert frames.feed(b"\0") == [(b"x" * 8, [])]
