@@ -10,7 +10,8 @@ question       answer
 joining        every seed is called, not one after the other: a dead seed costs nothing
 isolation      a node that lost everybody calls the seeds again; the engine calls those whom it knew
 two clusters   a seed that is no member is called also by who is joined, every `SEED_CALL_NS`
-a new life     a generation is the time of the start in ms, so that it wins against the last life
+a new life     a generation is the time of the start in ms, so that it wins against the last life;
+               where the clock went back, and others refuse it, it leaps ahead (`lives`)
 declared down  the engine takes the next generation, and tells those who said so (`Rejoin`)
 leaving        the news of the end, with a farewell, goes straight to `FAREWELL_FANOUT` members,
                `FAREWELL_ROUNDS` times, and from them to all; packets that come in are ignored
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import InvalidArgument, MembershipError
@@ -33,6 +35,7 @@ from holdfast.membership.addresses import address_of
 from holdfast.membership.changes import Change, ClusterEvent, ClusterMember
 from holdfast.membership.engine import Membership
 from holdfast.membership.identity import Node
+from holdfast.membership.lives import Lives
 from holdfast.membership.mailbox import Mailbox, farewell_packet, hello_packet
 from holdfast.membership.member import State as MemberState
 from holdfast.membership.notifications import (
@@ -65,6 +68,7 @@ _MS = 1_000_000
 ASK_NS = 200 * _MS
 ASK_FANOUT = 16
 PATIENCE_NS = 2_000 * _MS
+REFUSED_FANOUT = 3
 FAREWELL_FANOUT = 64
 FAREWELL_ROUNDS = 3
 
@@ -112,6 +116,7 @@ class Session:
         self._rng = rng
         self._seeds = Seeds(seeds, rng)
         self._rest = Rest()
+        self._lives = Lives()
         self._mailbox = Mailbox(marked=marked)
         if repairs is None:
             repairs = ALL_REPAIRS if marked else ON_THE_CRATES_WIRE
@@ -403,10 +408,19 @@ class Session:
                 self._move(Event.SOMEBODY)
             case Idle():
                 self._move(Event.NOBODY)
-            case Rejoin():
+            case Rejoin(node):
                 self.counts["rejoins"] += 1
+                self._go_on_as(self._lives.refused(node, now_ns))
             case _:
                 pass  # Defunct: a generation of 64 bits does not end
+
+    def _go_on_as(self, higher: Node | None) -> None:
+        """Whoever was refused calls some, under a generation that is higher still if need be."""
+        if higher is not None:
+            self.engine.change_identity(higher, self._outbox)
+        # A member that does not tell those that are down answers a call all the same.
+        for entry in islice(self.roster, REFUSED_FANOUT):
+            self.engine.announce(entry.node, self._outbox)
 
     def _named(self, node: Node) -> ClusterMember:
         entry = self.roster.get(node.addr)

@@ -34,6 +34,7 @@ __all__ = [
     "ABOUT_MAX",
     "ITEM_MAX",
     "MARK",
+    "MARK_BITS",
     "QUESTION",
     "TAG",
     "Farewell",
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 MARK = 0x4846
-_MARK_BITS = 48
+MARK_BITS = 48
 TAG = b"HFc"
 QUESTION = b"HF?"
 ANSWER = b"HF!"
@@ -134,12 +135,12 @@ _ENCODER = msgspec.msgpack.Encoder()
 def generation(realtime_ns: int, *, marked: bool) -> int:
     """The generation of a member that starts now; `marked`: it is known to be ours by it."""
     ms = max(0, realtime_ns) // 1_000_000
-    return (MARK << _MARK_BITS) + ms if marked else ms
+    return (MARK << MARK_BITS) + ms if marked else ms
 
 
 def is_ours(node: Node) -> bool:
     """Whether items may be sent to this node."""
-    return node.generation >> _MARK_BITS == MARK
+    return node.generation >> MARK_BITS == MARK
 
 
 def who(node: Node) -> _Who:

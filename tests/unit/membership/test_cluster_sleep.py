@@ -82,6 +82,8 @@ def test_of_two_that_sleep_the_one_that_has_said_so_is_not_missed() -> None:
             said, unsaid = Laptop(b), Laptop(c)
             changes, all_changes = a.changes(), a.changes()
             assert await b.prepare_sleep()
+            assert b._session is not None
+            assert not b._session.telling
             said.sleeps()
             unsaid.sleeps()
             assert (await the_next(changes, MemberFailed)).member.name == "n2"
