@@ -1,8 +1,8 @@
 """Runs a script of one governor, and writes down in order what happens and what is to be done.
 
 A script is a text of comments (``#``), commands (``>``) and, below each command, what came of it,
-which the driver writes: an event of the ring as it stands there (``lease-granted a``), and behind an
-arrow what is to be done (``-> grant a``).
+which the driver writes: an event of the ring as it stands there (``lease-granted a``), or behind
+an arrow what is to be done (``-> grant a``).
 
 =====================================  =====================================================
 ``governor [setting=seconds …]``       begins; a setting of Config without its ``_ns``
