@@ -25,9 +25,11 @@ from holdfast.errors import (
     StaleRecord,
     Unavailable,
 )
+from holdfast.lease.record import Record
 from holdfast.lease.stores.sql import SqlStore
 from holdfast.lease.stores.sql.database import Patience
 from holdfast.lease.stores.sql.dialect import Again, Failure
+from holdfast.lease.stores.sql.step import Step
 
 LONG_NS = 10**9
 
@@ -234,21 +236,34 @@ def test_a_missing_row_of_the_last_epoch_is_made_from_what_is_held(path: Path) -
         assert store.claim("m", "a", LONG_NS).epoch > max(epochs)
 
 
-def test_a_raced_insert_is_seen_in_the_next_attempt(path: Path) -> None:
+def test_a_raced_insert_is_seen_in_the_next_attempt(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What comes between the look and the insertion, where nothing is locked."""
     with SqlStore(url(path)) as store, SqlStore(url(path)) as other:
         theirs = other.claim("n", "b", LONG_NS)
-        look = store._current
+        look = Step.look
         blind = [True]
 
-        def current(step: object, name: str) -> object:
-            found = look(step, name)  # type: ignore[arg-type]
+        def looks(step: Step, name: str) -> Record | None:
+            found = look(step, name)
             return None if blind and blind.pop() else found
 
-        store._current = current  # type: ignore[method-assign,assignment]
+        monkeypatch.setattr(Step, "look", looks)
         with pytest.raises(StaleRecord, match="'b'"):
             store.claim("n", "a", LONG_NS)
+        assert not blind
         assert store.records() == {"n": theirs}
+
+
+def test_a_race_is_run_again_even_without_patience(path: Path) -> None:
+    """A release that was renewed since: the first attempt compares, the second looks."""
+    with SqlStore(url(path), busy_s=0) as store:
+        record = store.claim("n", "a", LONG_NS)
+        store.extend(record, 2 * LONG_NS)
+        assert store.release(record)
+        assert store.look("n") is None
+        assert not store.release(record)
 
 
 def test_patience_ends() -> None:

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from holdfast.errors import (
     Closed,
@@ -23,7 +25,9 @@ from holdfast.errors import (
 )
 from holdfast.lease import Record
 from holdfast.lease.global_clock import STEP_NS_MAX
-from holdfast.lease.stores.sql import SqlStore, Step, schema
+from holdfast.lease.stores.sql import SqlStore, schema
+from holdfast.lease.stores.sql import statements as say
+from holdfast.lease.stores.sql.step import Step
 from tests.fixtures_postgres import Postgres
 from tests.unit.lease.gating import beside
 
@@ -257,15 +261,64 @@ def test_what_a_session_is_set_to(store: SqlStore, postgres: Postgres) -> None:
         assert ask(anew, "SHOW idle_in_transaction_session_timeout") == "11500ms"
 
 
-def test_no_statement_is_prepared(store: SqlStore) -> None:
-    """The driver's own default is to prepare what it sees five times."""
+PREPARED = "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
 
-    def work(step: Step) -> object:
-        for _ in range(10):
-            step.say.exec_driver_sql("SELECT now_ns FROM holdfast_clock").all()
-        return step.say.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar()
 
-    assert store._do(work, write=False) == 0
+def prepared(store: SqlStore) -> dict[str, tuple[int, int]]:
+    """By its first word: how often it was carried out as planned once, and planned anew."""
+    rows: Any = store._do(lambda step: step.say.exec_driver_sql(PREPARED).all(), write=False)
+    return {str(text).split()[0]: (generic, custom) for text, generic, custom in rows}
+
+
+def test_a_claim_is_planned_once(store: SqlStore) -> None:
+    for number in range(8):
+        store.claim(f"n{number}", "a", LONG_NS)
+    (planned,) = [plans for word, plans in prepared(store).items() if word == "WITH"]
+    assert planned == (8, 0)
+
+
+def test_a_batch_is_planned_each_time(store: SqlStore) -> None:
+    records = [store.claim(f"n{number}", "a", LONG_NS) for number in range(3)]
+    modes = []
+
+    @sa.event.listens_for(store.dialect.engine, "before_cursor_execute")
+    def seen(_: object, cursor: Any, statement: str, *__: object) -> None:
+        if "any(" in statement.lower():
+            query = "SELECT current_setting('plan_cache_mode')"
+            modes.append(cursor.connection.execute(query).fetchone()[0])
+
+    store.extend_many([(record, 2 * LONG_NS) for record in records])
+    assert set(modes) == {"force_custom_plan"}
+    assert ask(store, "SHOW plan_cache_mode") == "force_generic_plan"
+
+
+def test_what_is_planned_for_empty_tables_looks_up_keys(store: SqlStore) -> None:
+    """Such a plan is kept: it must do for ten thousand leases too."""
+    text = store.dialect.text_of(say.LOOK)
+    values = {**text.given, "namespace": "default", "name": "n"}
+    words = f"EXPLAIN {text.words}"
+    plan = store._do(lambda step: step.say.exec_driver_sql(words, values).all(), write=False)
+    read_whole = [row[0] for row in plan if "Seq Scan on" in row[0]]
+    assert all("holdfast_clock" in line for line in read_whole), "it has one row for ever"
+    assert any("Index" in row[0] and "holdfast_ownership" in row[0] for row in plan)
+
+
+def test_a_pooler_that_forgets_what_was_prepared_is_noticed(store: SqlStore) -> None:
+    """It hands our session on: the server of the next transaction knows nothing of ours."""
+    store.claim("n1", "a", LONG_NS)
+    forget = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"  # the driver does not notice this
+    store._do(lambda step: step.say.exec_driver_sql(forget), write=False)
+    assert prepared(store) == {}
+    assert store.claim("n2", "a", LONG_NS).epoch > 0
+    for number in range(3, 6):
+        store.claim(f"n{number}", "a", LONG_NS)
+    assert prepared(store) == {}, "it does not try again"
+
+
+def test_a_claim_in_one_statement_finds_all_pins(store: SqlStore) -> None:
+    for by in ("p", "q"):
+        store.pin("n", by)
+    assert store.claim("n", "a", LONG_NS).pins == {"p", "q"}
 
 
 def test_nothing_stays_open_between_calls(store: SqlStore, postgres: Postgres) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.errors import OutcomeUnknown, Unavailable
-from holdfast.lease.stores.sql import SqlStore, Step
+from holdfast.lease.stores.sql import SqlStore
+from holdfast.lease.stores.sql.step import Step
 from tests.fixtures_postgres import Postgres
 from tests.unit.lease.cutting import Cutter
 

@@ -8,9 +8,10 @@ Where to look::
 
     schema.py       the tables            statements.py   what is said to every database
     dialect.py      what differs          sqlite.py       one writer at a time
-    database.py     a step: a connection, postgresql.py   locks of rows
-                    a transaction, its    gate.py         the user's own transaction
-                    end, or its failure   batch.py        many extensions at once
+    database.py     a connection, a       postgresql.py   locks of rows
+                    transaction, its end, gate.py         the user's own transaction
+                    or its failure        batch.py        many extensions at once
+    step.py         what is done in one   direct.py       without SQLAlchemy on the way
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from holdfast.lease.stores.sql.dialect import Again, Failure
 from holdfast.lease.stores.sql.gate import gate
 from holdfast.lease.stores.sql.picture import Picture
 from holdfast.lease.stores.sql.schema import CLOCK, EPOCH, METADATA, OWNERSHIP, PIN
+from holdfast.lease.stores.sql.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,25 +61,6 @@ __all__ = ["SqlStore"]
 POLL_S, POLL_S_MAX = 0.05, 0.25
 _numbers = itertools.count(1)
 T = TypeVar("T")
-
-
-class Step:
-    """One transaction at work.
-
-    Attributes:
-        say: The connection, in a transaction.
-        seen: What it has learnt of names; the picture takes it over if it was not undone.
-        reading: The clock, at the last look at a name.
-        pins: Of that name.
-    """
-
-    __slots__ = ("pins", "reading", "say", "seen")
-
-    def __init__(self, connection: sa.Connection, seen: dict[str, Record | None]) -> None:
-        self.say = connection
-        self.seen = seen
-        self.pins: frozenset[str] = frozenset()
-        self.reading: Reading
 
 
 class SqlStore(Closing):
@@ -134,20 +117,7 @@ class SqlStore(Closing):
         """Take a vacant lease."""
         request = Request.of(name, holder, duration_ns, owner)
 
-        def work(step: Step) -> Record:
-            current, reading = self._current(step, name), step.reading
-            # First with an epoch that only has to be one: a refusal should lock nothing.
-            rules.claim(current, request, reading, epoch=1, writer=self.writer)
-            # From here to the commit, nobody else gets an epoch: they grow as commits do.
-            row = step.say.execute(say.NEXT_EPOCH).first()
-            if row is None:
-                raise Again(Failure.NO_TABLES, None)
-            change = rules.claim(
-                current, request, reading, epoch=row.latest, writer=self.writer, pins=step.pins
-            )
-            return self._apply(step, name, change)
-
-        return self._do(work, write=True)
+        return self._do(lambda step: step.claim(request, self.writer), write=True)
 
     def extend(self, record: Record, duration_ns: int) -> Record:
         """Promise `duration_ns` from now on."""
@@ -159,9 +129,9 @@ class SqlStore(Closing):
 
     def extend_in(self, step: Step, record: Record, duration_ns: int) -> Record:
         """One extension, as a part of a step."""
-        current, reading = self._current(step, record.name), step.reading
+        current, reading = step.look(record.name), step.reading
         change = rules.extend(current, record, duration_ns, reading, writer=self.writer)
-        return self._apply(step, record.name, change)
+        return step.extend(change)
 
     def expire(self, record: Record | str) -> None:
         """Remove a lease whose end has passed.
@@ -175,7 +145,7 @@ class SqlStore(Closing):
         def work(step: Step) -> None:
             # Pins first: who pins after that waits until this is over.
             self.dialect.lock_pins(step.say, self.namespace, name)
-            locked = self.dialect.lock_holding(step.say, self._key(name), wait=False)
+            locked = self.dialect.lock_holding(step.say, step.key(name), wait=False)
 
             def rule(now: Record | None, at: Reading) -> Change:
                 change = rules.expire(now, record, at)
@@ -193,9 +163,15 @@ class SqlStore(Closing):
 
     def release(self, record: Record) -> bool:
         """Give a lease back. It waits for the transactions that it gates."""
+        unchanged = True  # since it was read: so it is as a rule
 
         def work(step: Step) -> bool:
-            self.dialect.lock_holding(step.say, self._key(record.name), wait=True)
+            nonlocal unchanged
+            if unchanged:
+                unchanged = False  # if this fails, the next attempt looks first
+                step.remove(record)
+                return True
+            self.dialect.lock_holding(step.say, step.key(record.name), wait=True)
             return self._remove(step, record.name, lambda now, _: rules.release(now, record))
 
         return self._do(work, write=True)
@@ -228,13 +204,13 @@ class SqlStore(Closing):
         def work(step: Step) -> None:
             self.dialect.lock_pins(step.say, self.namespace, name)
             with suppress(LeaseError):  # a record that contradicts itself can be pinned
-                self._current(step, name)
+                step.look(name)
             after = rule(step.pins, by)
             for entity in after - step.pins:
-                row = {**self._key(name), "entity": entity}
+                row = {**step.key(name), "entity": entity}
                 step.say.execute(self.dialect.insert_missing(PIN, **row))
             for entity in step.pins - after:
-                step.say.execute(say.UNPIN, {**self._key(name), "entity": entity})
+                step.say.execute(say.UNPIN, {**step.key(name), "entity": entity})
             current = step.seen.get(name)
             if current is not None:
                 step.seen[name] = replace(current, pins=after)
@@ -265,7 +241,7 @@ class SqlStore(Closing):
     def look(self, name: str) -> Record | None:
         """Read one record."""
         check_word(name, "name of a lease")
-        return self._do(lambda step: self._current(step, name), write=False)
+        return self._do(lambda step: step.look(name), write=False)
 
     def overdue(self, limit: int = 100) -> Sequence[Record]:
         """Records whose end has passed."""
@@ -276,13 +252,13 @@ class SqlStore(Closing):
             while len(late) < limit:
                 asked = limit - len(late)
                 page = {"namespace": self.namespace, "after": after, "limit": asked}
-                rows = step.say.execute(say.OVERDUE, page).all()
+                rows = step.direct(say.OVERDUE, page).rows
                 for row in rows:
                     with suppress(LeaseError):
                         late.append(say.record_of(row))
                 if len(rows) < asked:
                     break
-                after = rows[-1].name
+                after = rows[-1][0]
             return late
 
         return self._do(work, write=False)
@@ -308,10 +284,7 @@ class SqlStore(Closing):
         """What the clock shows."""
 
         def work(step: Step) -> Reading:
-            row = step.say.execute(say.CLOCK_NOW).first()
-            if row is None:
-                raise Again(Failure.NO_TABLES, None)
-            return say.reading_of(row)
+            return step.clock()
 
         return self._do(work, write=False)
 
@@ -326,7 +299,7 @@ class SqlStore(Closing):
         swap = {"was_now_ns": since.now_ns, "was_era": since.era, "now_ns": reading.now_ns}
 
         def work(step: Step) -> None:
-            if step.say.execute(say.ADVANCE, swap).rowcount != 1:
+            if step.direct(say.ADVANCE, swap).written != 1:
                 raise StaleRecord(
                     "the clock has moved since it was read",
                     hint="drop the interval: others have counted it",
@@ -360,7 +333,7 @@ class SqlStore(Closing):
                 self._need_open()
                 seen: dict[str, Record | None] = {}
                 try:
-                    result = self._database.attempt(partial(_work, work, seen), write=write)
+                    result = self._database.attempt(partial(self._step, work, seen), write=write)
                 except StaleRecord:
                     self._picture.see(seen)  # it was read, though nothing was written
                     raise
@@ -378,6 +351,11 @@ class SqlStore(Closing):
             if patience.has_an_end(met):
                 with self._database.lock:
                     raise self._database.explain(met) from met.error
+
+    def _step(
+        self, work: Callable[[Step], T], seen: dict[str, Record | None], connection: sa.Connection
+    ) -> T:
+        return work(Step(self.dialect, connection, self.namespace, seen))
 
     def _need_open(self) -> None:
         if os.getpid() != self._pid:
@@ -415,52 +393,12 @@ class SqlStore(Closing):
     def _key(self, name: str) -> dict[str, str]:
         return {"namespace": self.namespace, "name": name}
 
-    def _current(self, step: Step, name: str) -> Record | None:
-        """What there is of a name now; its pins, and the clock, stand in the step then."""
-        rows = step.say.execute(say.LOOK, self._key(name)).all()
-        if not rows:
-            raise Again(Failure.NO_TABLES, None)
-        step.reading = say.reading_of(rows[0])
-        step.pins = frozenset(row.entity for row in rows if row.entity is not None)
-        record = None if rows[0].name is None else say.record_of(rows[0], step.pins)
-        step.seen[name] = record
-        return record
-
-    def _apply(self, step: Step, name: str, change: Change) -> Record:
-        after = change.after
-        assert after is not None, "a claim or an extension ends with a record"
-        if change.before is None:
-            row = {"holder": after.holder, "epoch": after.epoch, "owner": after.owner_json}
-            step.say.execute(say.CLAIM, {**self._key(name), **row})
-            step.say.execute(say.PROMISE, {"epoch": after.epoch, **say.term_values(after)})
-        elif change.writes:
-            swap = {**say.was(change.before), **say.term_values(after)}
-            self._once(step, say.EXTEND, swap)
-        step.seen[name] = after
-        return after
-
     def _remove(
         self, step: Step, name: str, rule: Callable[[Record | None, Reading], Change]
     ) -> bool:
-        current = self._current(step, name)
-        change = rule(current, step.reading)
+        change = rule(step.look(name), step.reading)
         if not change.writes:
             return False
         assert change.before is not None, "only what is there can be removed"
-        before = change.before
-        self._once(step, say.REMOVE_TERM, say.was(before))
-        key = {**self._key(name), "holder": before.holder, "epoch": before.epoch}
-        self._once(step, say.REMOVE_OWNERSHIP, key)
-        step.seen[name] = None
+        step.remove(change.before)
         return True
-
-    def _once(self, step: Step, statement: sa.Update | sa.Delete, values: dict[str, Any]) -> None:
-        """Write one row; if it is not as it was read, all of the step is made anew."""
-        if step.say.execute(statement, values).rowcount != 1:
-            raise Again(Failure.RACED, None)
-
-
-def _work(
-    work: Callable[[Step], T], seen: dict[str, Record | None], connection: sa.Connection
-) -> T:
-    return work(Step(connection, seen))

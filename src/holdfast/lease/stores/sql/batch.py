@@ -25,13 +25,13 @@ import sqlalchemy as sa
 from holdfast.errors import StaleRecord
 from holdfast.lease.record import Reading, Record, check_duration
 from holdfast.lease.stores.sql import statements as say
-from holdfast.lease.stores.sql.dialect import Again, Failure
 from holdfast.lease.stores.sql.schema import OWNERSHIP, TERM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from holdfast.lease.stores.sql import SqlStore, Step
+    from holdfast.lease.stores.sql import SqlStore
+    from holdfast.lease.stores.sql.step import Step
 
 __all__ = ["extend_all"]
 
@@ -44,10 +44,8 @@ def extend_all(
         check_duration(duration_ns)
     if not requests:
         return []
-    row = step.say.execute(say.CLOCK_NOW).first()
-    if row is None:
-        raise Again(Failure.NO_TABLES, None)
-    reading = say.reading_of(row)
+    store.dialect.begin_batch(step.say)
+    reading = step.clock()
     standing = _standing(store, step, [record for record, _ in requests])
     longest: dict[int, int] = {}  # the duration for each epoch that still stands
     for record, duration_ns in requests:

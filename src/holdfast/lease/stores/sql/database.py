@@ -72,6 +72,7 @@ class Patience:
         self._deadline = time.monotonic() + busy_s
         self._pause_s = PAUSE_S
         self._reconnected = False
+        self._raced = False
 
     def has_an_end(self, again: Again) -> bool:
         """Whether to give up; if not, a pause was made."""
@@ -79,6 +80,9 @@ class Patience:
             # It may have been cut while it was idle: one that was made just now tells.
             first, self._reconnected = not self._reconnected, True
             return not (first and again.reused)
+        if again.failure is Failure.RACED and not self._raced:
+            self._raced = True  # whoever was first is done: there is nothing to wait for
+            return False
         if again.failure not in {Failure.BUSY, Failure.RACED}:
             return True
         if time.monotonic() >= self._deadline:
@@ -119,7 +123,7 @@ class Database:
             self.dialect.begin(connection, write=write)
             result = work(connection)
             if not write:
-                transaction.rollback()
+                transaction.commit()  # after a rollback, psycopg prepares all statements anew
                 return result
         except DBAPIError as error:
             self._undo()

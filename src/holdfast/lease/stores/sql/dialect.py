@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from holdfast.errors import (
     HoldfastError,
@@ -22,13 +22,13 @@ from holdfast.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import sqlalchemy as sa
     from sqlalchemy.exc import DBAPIError
-    from sqlalchemy.sql.elements import ColumnElement
+    from sqlalchemy.sql.elements import ColumnElement, CompilerElement
 
-__all__ = ["Again", "Dialect", "Failure"]
+__all__ = ["Again", "Dialect", "Failure", "Text"]
 
 
 class Failure(enum.Enum):
@@ -55,6 +55,20 @@ class Again(Exception):
         self.reused = reused
 
 
+class Text(NamedTuple):
+    """A statement as the driver takes it.
+
+    Attributes:
+        words: With parameters by name.
+        given: Those that have a value already.
+        statement: What it was made of: as long as that lives, its `id` is nobody else's.
+    """
+
+    words: str
+    given: Mapping[str, Any]
+    statement: CompilerElement
+
+
 class Dialect(ABC):
     """One database of one kind.
 
@@ -64,6 +78,7 @@ class Dialect(ABC):
 
     Attributes:
         where: The URL as it may be shown: without its password.
+        writes_in_with: Whether one statement may write several tables (WITH ... INSERT).
 
     Raises:
         InvalidArgument: The URL names no database that several processes can reach.
@@ -71,11 +86,30 @@ class Dialect(ABC):
     """
 
     name: ClassVar[str]
+    writes_in_with: ClassVar[bool]
     engine: sa.Engine
 
     def __init__(self, url: sa.URL, busy_s: float) -> None:
         self.busy_s = busy_s
         self.where = url.render_as_string()
+        self._texts: dict[int, Text] = {}
+
+    def text_of(self, statement: CompilerElement) -> Text:
+        """A statement in this database's words. It is kept, and so is what was made of it."""
+        known = self._texts.get(id(statement))
+        if known is None:
+            compiled = statement.compile(dialect=self.words())
+            given = {key: value for key, value in compiled.params.items() if value is not None}
+            known = self._texts[id(statement)] = Text(str(compiled), given, statement)
+        return known
+
+    def words(self) -> sa.Dialect:
+        """How SQLAlchemy writes statements with named parameters for the driver."""
+        return self.engine.dialect
+
+    @abstractmethod
+    def say(self, driver: Any, text: str, values: Mapping[str, Any]) -> Any:
+        """Execute it on the driver's connection; the cursor."""
 
     @abstractmethod
     def prepare(self, connection: sa.Connection) -> None:
@@ -104,6 +138,10 @@ class Dialect(ABC):
     @abstractmethod
     def insert_missing(self, table: sa.Table, **values: Any) -> sa.Insert:
         """The statement that inserts a row unless there is one of its key."""
+
+    @abstractmethod
+    def begin_batch(self, connection: sa.Connection) -> None:
+        """Statements with `among` follow, until the end of the transaction."""
 
     @abstractmethod
     def among(self, column: sa.Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:

@@ -6,8 +6,8 @@ user's own transaction and until its end:
 ============  ==================================================================================
 PostgreSQL    SELECT ... FOR KEY SHARE of the row of ownership. A removal waits for it or is
               refused; a renewal writes another row, and passes
-SQLite        an UPDATE of that row which changes nothing. It takes the file's one write lock:
-              nobody hands over meanwhile, but nobody renews either: keep it short
+SQLite        an UPDATE of that row which changes nothing, nor any index. It takes the file's
+              one write lock: nobody hands over meanwhile, but nobody renews either: keep it short
 ============  ==================================================================================
 
 What it finds, between the transaction's first statement and the gate:
@@ -47,6 +47,7 @@ from holdfast.errors import (
     NotPermitted,
     Unavailable,
 )
+from holdfast.lease.stores.sql.direct import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ __all__ = ["gate"]
 
 ERA = "SELECT era FROM holdfast_clock"
 LOCKS = {
-    "sqlite": "UPDATE holdfast_ownership SET epoch = epoch"
+    "sqlite": "UPDATE holdfast_ownership SET owner = owner"
     " WHERE namespace = ? AND name = ? AND holder = ? AND epoch = ?"
     " RETURNING (SELECT era FROM holdfast_clock)",
     "postgresql": "SELECT (SELECT era FROM holdfast_clock) FROM holdfast_ownership"
@@ -198,10 +199,19 @@ def _of_sqlalchemy(connection: sa.Connection) -> Gated:
             hint="gate the transaction before its first savepoint, or after the last",
         )
 
-    def say(statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        return list(connection.exec_driver_sql(statement, values).all())
+    driver = connection.connection.driver_connection
+    directly = _cursor_of(driver)
 
-    return Gated(dialect.name, connection.connection.driver_connection, say)
+    def say(statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        if not connection.in_transaction():  # then SQLAlchemy must know that one begins
+            return list(connection.exec_driver_sql(statement, values).all())
+        try:
+            return directly(statement, values)
+        except Exception as error:
+            explain(connection, error, statement, values)
+            raise
+
+    return Gated(dialect.name, driver, say)
 
 
 def _cursor_of(connection: Any) -> Callable[..., list[Any]]:
@@ -223,9 +233,10 @@ def _cursor_of(connection: Any) -> Callable[..., list[Any]]:
 
 def _same_database(store: SqlStore, record: Record, eras: list[Any]) -> None:
     """A clock's era is random: another database, though it has our tables, has another one."""
-    if eras and eras[0][0] in {record.era, store.clock().era}:
-        return
-    raise _elsewhere(record)
+    era = eras[0][0] if eras else None
+    # Only after a restored backup is the clock's another one than the record's: look then.
+    if era is None or (era != record.era and era != store.clock().era):
+        raise _elsewhere(record)
 
 
 def _elsewhere(record: Record) -> InvalidArgument:

@@ -16,9 +16,14 @@ hand-over needs two:
 
 The store's sessions wait `busy_s` for a lock. A process that was stopped in the midst of a
 transaction loses it after a while (idle_in_transaction_session_timeout), since it would keep
-everybody from claiming. No statement is prepared on the server: a plan that was made for empty
-tables would be kept, and poolers mix sessions up. synchronous_commit=off is put on, since a claim
-that was answered must survive a crash.
+everybody from claiming. synchronous_commit=off is put on, since a claim that was answered must
+survive a crash.
+
+What is said often is prepared on the server, and planned once (plan_cache_mode), since planning
+takes longer than the work. Such a plan is kept while the tables grow, so that it must not read one
+from end to end (enable_seqscan): all that is prepared looks up keys. A batch is planned each time.
+Between us and the server there may be a pooler that hands our session on, and with it what we have
+prepared: at the first sign of that, nothing is prepared any more.
 
 Sources: the manual's chapters 13 (concurrency control) and 20.11 (client defaults), appendix A.
 """
@@ -28,6 +33,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -38,8 +44,9 @@ from holdfast.lease.stores.sql.dialect import Dialect, Failure
 from holdfast.lease.stores.sql.schema import OWNERSHIP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    import psycopg
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.sql.elements import ColumnElement
 
@@ -62,8 +69,12 @@ MEANINGS = {
     "3F000": Failure.NOT_FOUND,  # invalid_schema_name: nothing on the search path
     "42P01": Failure.NO_TABLES,
     "42703": Failure.NO_TABLES,  # undefined_column
+    "26000": Failure.RACED,  # what was prepared is unknown,
+    "42P05": Failure.RACED,  # was prepared by somebody else,
+    "0A000": Failure.RACED,  # or gives other columns now
     "54000": Failure.INVALID,  # program_limit_exceeded: a key too long for an index
 }
+UNPREPARED = {"26000", "42P05", "0A000"}
 CLASSES = {
     "08": Failure.GONE,
     "22": Failure.INVALID,  # data: an encoding that lacks these characters
@@ -75,6 +86,8 @@ SETTINGS = """
 SELECT set_config('lock_timeout', :lock, false),
        set_config('statement_timeout', :statement, false),
        set_config('idle_in_transaction_session_timeout', :idle, false),
+       set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
        CASE current_setting('synchronous_commit') WHEN 'off'
             THEN set_config('synchronous_commit', 'on', false) END
 """
@@ -105,6 +118,7 @@ class PostgresqlDialect(Dialect):
     """A PostgreSQL database."""
 
     name = "postgresql"
+    writes_in_with = True
 
     def __init__(self, url: sa.URL, busy_s: float) -> None:
         super().__init__(url, busy_s)
@@ -115,6 +129,7 @@ class PostgresqlDialect(Dialect):
                 f"leases do not use the driver {url.get_driver_name()}",
                 hint="write postgresql+psycopg://...",
             )
+        self._prepares = True
         patience = WORK_S + busy_s
         # A server that vanishes without a word is noticed: tcp(7), libpq's connection parameters.
         defaults: dict[str, Any] = {
@@ -131,7 +146,7 @@ class PostgresqlDialect(Dialect):
                 url,
                 poolclass=sa.NullPool,
                 isolation_level="READ COMMITTED",
-                connect_args={"prepare_threshold": None, **arguments},
+                connect_args={"prepare_threshold": sys.maxsize, **arguments},
             )
         except ImportError as error:
             raise Unsupported(
@@ -149,6 +164,11 @@ class PostgresqlDialect(Dialect):
         """Set what holds for the whole session."""
         connection.execute(sa.text(SETTINGS), self._settings)
         connection.commit()
+
+    def say(self, driver: Any, text: str, values: Mapping[str, Any]) -> psycopg.Cursor[Any]:
+        """In one message and its answer."""
+        cursor: psycopg.Cursor[Any] = driver.execute(text, values, prepare=self._prepares)
+        return cursor
 
     def begin(self, connection: sa.Connection, *, write: bool) -> None:
         """The driver begins by itself."""
@@ -168,6 +188,10 @@ class PostgresqlDialect(Dialect):
         """INSERT ... ON CONFLICT DO NOTHING."""
         return insert(table).values(**values).on_conflict_do_nothing()
 
+    def begin_batch(self, connection: sa.Connection) -> None:
+        """The planner shall see the lists: of what it knows, it makes a table of hashes."""
+        connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
+
     def among(self, column: sa.Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
         """An array, and not a join with it, whose plan would depend on stale statistics."""
         # A list of numbers, or of printable strings, in JSON but for its brackets is an array in
@@ -182,6 +206,8 @@ class PostgresqlDialect(Dialect):
         if state is None:
             lost = error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
             return Failure.GONE if lost else Failure.INVALID
+        if state in UNPREPARED:
+            self._prepares = False
         return MEANINGS.get(state) or CLASSES.get(state[:2]) or Failure.OTHER
 
     def refused(self, error: DBAPIError) -> bool:

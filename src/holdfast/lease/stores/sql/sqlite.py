@@ -25,13 +25,15 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from holdfast.errors import InvalidArgument, Unsupported
 from holdfast.lease.stores.sql.dialect import Dialect, Failure
+from holdfast.lease.stores.sql.direct import Direct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.sql.elements import ColumnElement
@@ -40,6 +42,7 @@ __all__ = ["SqliteDialect"]
 
 # SQLITE_PROTOCOL: a reader that lost too many races for its place in the log.
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+BEGIN, BEGIN_WRITE = sa.text("BEGIN"), sa.text("BEGIN IMMEDIATE")
 WRITE_LOCK_BYTE = 120  # of the file "-shm": who holds it writes
 
 MEANINGS = {
@@ -57,6 +60,7 @@ class SqliteDialect(Dialect):
     """A SQLite file, made if there is none."""
 
     name = "sqlite"
+    writes_in_with = False
 
     def __init__(self, url: sa.URL, busy_s: float) -> None:
         super().__init__(url, busy_s)
@@ -106,9 +110,18 @@ class SqliteDialect(Dialect):
             return None
         return status.st_dev, status.st_ino
 
+    def words(self) -> sa.Dialect:
+        """The driver takes names too, SQLAlchemy's own choice is places."""
+        return sqlite.dialect(paramstyle="named")
+
+    def say(self, driver: Any, text: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        """By the driver's own cache of prepared statements."""
+        cursor: sqlite3.Cursor = driver.execute(text, values)
+        return cursor
+
     def begin(self, connection: sa.Connection, *, write: bool) -> None:
         """A writer is one from its first word."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        Direct(self, connection)(BEGIN_WRITE if write else BEGIN, {})
 
     def lock_pins(self, connection: sa.Connection, namespace: str, name: str) -> None:
         """Nobody else writes."""
@@ -120,6 +133,9 @@ class SqliteDialect(Dialect):
     def insert_missing(self, table: sa.Table, **values: Any) -> sa.Insert:
         """INSERT ... ON CONFLICT DO NOTHING."""
         return insert(table).values(**values).on_conflict_do_nothing()
+
+    def begin_batch(self, connection: sa.Connection) -> None:
+        """Nothing is different."""
 
     def among(self, column: sa.Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
         """A list in JSON, since a statement has a limited number of parameters."""

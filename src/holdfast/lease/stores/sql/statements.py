@@ -19,11 +19,12 @@ from holdfast.lease.record import Reading, Record
 from holdfast.lease.stores.sql.schema import CLOCK, EPOCH, OWNERSHIP, PIN, TERM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "ADVANCE",
     "CLAIM",
+    "CLAIM_AT_ONCE",
     "CLOCK_NOW",
     "EXTEND",
     "HELD",
@@ -33,6 +34,7 @@ __all__ = [
     "PINNED",
     "PROBE",
     "PROMISE",
+    "REMOVE_BOTH",
     "REMOVE_OWNERSHIP",
     "REMOVE_TERM",
     "UNPIN",
@@ -105,6 +107,54 @@ NEXT_EPOCH = sa.update(EPOCH).values(latest=EPOCH.c.latest + 1).returning(EPOCH.
 CLAIM = sa.insert(OWNERSHIP)
 PROMISE = sa.insert(TERM)
 
+# All of a claim in one message, where one statement may write several tables: the next epoch if
+# nobody holds the name, both rows if there is one, and what was read. It says what `rules.claim`
+# decides of a vacancy; `Step` compares. Who waits here for the row of the last epoch has looked
+# before: if the other has taken the same name, the primary key refuses.
+_is_held = sa.exists().where(OWNERSHIP.c.namespace == _namespace, OWNERSHIP.c.name == _name)
+_next = NEXT_EPOCH.where(~_is_held).cte("next")
+_claimed = (
+    sa.insert(OWNERSHIP)
+    .from_select(
+        [OWNERSHIP.c.namespace, *_OWNERSHIP],
+        sa.select(
+            _namespace,
+            _name,
+            sa.bindparam("holder", type_=OWNERSHIP.c.holder.type),
+            _next.c.latest,
+            sa.bindparam("owner", type_=OWNERSHIP.c.owner.type),
+        ),
+    )
+    .returning(OWNERSHIP.c.epoch)
+    .cte("claimed")
+)
+_promised = (
+    sa.insert(TERM)
+    .from_select(
+        [TERM.c.epoch, *_TERM],
+        sa.select(
+            _claimed.c.epoch,
+            CLOCK.c.now_ns + STEP_NS_MAX,
+            sa.bindparam("duration_ns", type_=TERM.c.duration_ns.type),
+            sa.bindparam("writer", type_=TERM.c.writer.type),
+            CLOCK.c.era,
+        ).join_from(_claimed, CLOCK, sa.true()),
+    )
+    .returning(TERM.c.epoch, TERM.c.start_ns)
+    .cte("promised")
+)
+CLAIM_AT_ONCE = sa.select(
+    CLOCK.c.now_ns,
+    CLOCK.c.era,
+    _promised.c.epoch,
+    _promised.c.start_ns,
+    sa.func.array(
+        sa.select(PIN.c.entity)
+        .where(PIN.c.namespace == _namespace, PIN.c.name == _name)
+        .scalar_subquery()
+    ),
+).join_from(CLOCK, _promised, sa.true())
+
 # All of what was read is compared: whoever wrote in between is noticed.
 _SAME_TERM = sa.and_(
     *(
@@ -124,6 +174,8 @@ REMOVE_OWNERSHIP = sa.delete(OWNERSHIP).where(
     OWNERSHIP.c.holder == sa.bindparam("holder"),
     OWNERSHIP.c.epoch == sa.bindparam("epoch"),
 )
+_removed = REMOVE_OWNERSHIP.returning(OWNERSHIP.c.epoch).cte("removed")
+REMOVE_BOTH = REMOVE_TERM.where(TERM.c.epoch == _removed.c.epoch)
 
 PINNED = (
     sa.select(PIN.c.name, PIN.c.entity).where(PIN.c.namespace == _namespace).order_by(PIN.c.name)
@@ -151,21 +203,20 @@ def was(record: Record) -> dict[str, object]:
     return {f"was_{key}": value for key, value in values.items()}
 
 
-def reading_of(row: sa.Row[Any]) -> Reading:
-    """What the clock's record shows."""
-    return Reading(row.now_ns, row.clock_era, STEP_NS_MAX)
+def reading_of(now_ns: int, era: str) -> Reading:
+    """What the clock's record shows: the columns of `CLOCK_NOW`."""
+    return Reading(now_ns, era, STEP_NS_MAX)
 
 
 def record_of(
-    row: sa.Row[Any], pins: frozenset[str] = frozenset(), known: Record | None = None
+    row: Sequence[Any], pins: frozenset[str] = frozenset(), known: Record | None = None
 ) -> Record:
     """The record of a row of ownership and term; `known`, if it is that: it need not be checked.
 
     Raises:
         LeaseError: Something in it cannot be, or the term is missing.
     """
-    columns: tuple[Any, ...] = tuple(row)
-    name, holder, epoch, owner, start_ns, duration_ns, writer, era = columns[:8]
+    name, holder, epoch, owner, start_ns, duration_ns, writer, era = row[:8]
     if (
         known is not None
         and (known.epoch, known.start_ns, known.duration_ns) == (epoch, start_ns, duration_ns)
@@ -183,11 +234,11 @@ def record_of(
         ) from error
 
 
-def pins_of(rows: Iterable[sa.Row[Any]]) -> dict[str, frozenset[str]]:
+def pins_of(rows: Iterable[Sequence[Any]]) -> dict[str, frozenset[str]]:
     """The rows of `PINNED`, by name."""
     found: dict[str, set[str]] = {}
-    for row in rows:
-        found.setdefault(row.name, set()).add(row.entity)
+    for name, entity in rows:
+        found.setdefault(name, set()).add(entity)
     return {name: frozenset(entities) for name, entities in found.items()}
 
 
