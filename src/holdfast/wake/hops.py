@@ -133,9 +133,8 @@ class Hops:
             # Its receiver was quicker to say so.
             early = hop.sender is None and hop.received_ns is not None
             if early and _fits(hop, receiver, index):
-                trail.hops[at] = replace(
-                    hop, sender=sender, sent_ns=at_ns, index=hop.index or index
-                )
+                known = index if hop.index is None else hop.index
+                trail.hops[at] = replace(hop, sender=sender, sent_ns=at_ns, index=known)
                 return trail.hops[at]
         return self._add(trail, Hop(lease, 0, sender, receiver, index, sent_ns=at_ns))
 
@@ -148,7 +147,8 @@ class Hops:
             return None
         for at, hop in enumerate(trail.hops):
             if hop.received_ns is None and hop.sent_ns is not None and _fits(hop, receiver, index):
-                trail.hops[at] = replace(hop, receiver=receiver, received_ns=at_ns)
+                known = index if hop.index is None else hop.index
+                trail.hops[at] = replace(hop, receiver=receiver, received_ns=at_ns, index=known)
                 return trail.hops[at]
         return self._add(trail, Hop(lease, 0, None, receiver, index, received_ns=at_ns))
 
