@@ -100,8 +100,8 @@ def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
     first = stage.calls["a"]
     assert stage.answer("b", first) == []  # somebody else's call
     assert stage.answer("a", 999) == []
-    assert stage.answer("a") == stage.answer("a") == []
-    assert stage.answer("b") == ["go-down 1"]
+    assert stage.answer("b") == stage.answer("b") == []
+    assert stage.answer("a") == ["go-down 1"]
     stage.done()
     assert stage.answer("a", first) == []
     assert stage.state == "resuming"
@@ -166,6 +166,8 @@ def test_out_of_time_after_the_resume_nobody_is_kept_from_going_on(then: str) ->
     assert ("evict bad" in told) == (then == "evict")
     assert stage.state == "awake"
     assert stage.governor.status().suspends == 1
+    (attempt,) = stage.governor.attempts
+    assert attempt.calls[-1].ending is (Ending.EVICT if then == "evict" else Ending.GO_ON)
 
 
 def test_an_answer_that_comes_after_the_time_out_changes_nothing() -> None:

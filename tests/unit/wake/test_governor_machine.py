@@ -49,6 +49,12 @@ def test_a_machine_that_does_not_wait_is_an_overrun_that_says_whose() -> None:
     ]
     status = stage.governor.status()
     assert (status.suspends, status.aborts) == (1, 0)
+    stage.answer("quick")
+    stage.answer("slow")
+    stage.close("a")
+    stage.suspend()
+    stage.answer("quick")
+    assert stage.answer("slow") == ["go-down 2"]  # that was that
 
 
 def test_a_machine_that_is_back_while_only_a_lease_is_held_resumes_at_once() -> None:
@@ -224,6 +230,18 @@ def test_a_shutdown_that_is_cancelled_after_all_were_told_tells_nobody_again() -
     assert stage.shutdown_ended() == []
     assert stage.shutdown_ended() == []
     assert stage.suspend("r2") == ["before l"]
+
+
+def test_a_shutdown_that_is_cancelled_while_all_are_awake_calls_nobody() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    stage.answer("l")
+    stage.done()
+    stage.answer("l")
+    assert stage.shutdown() == ["ready-for-shutdown"]
+    assert stage.shutdown_ended() == []
+    assert stage.state == "awake"
 
 
 def test_a_shutdown_that_is_cancelled_while_the_machine_is_down_is_no_shutdown() -> None:

@@ -86,6 +86,22 @@ def test_a_deadline_counts_again_when_the_back_end_has_failed() -> None:
     assert "too hot" in stage.outcomes["r"].sentence
 
 
+def test_a_deadline_in_the_pause_after_a_failure_is_answered_in_time() -> None:
+    stage = Stage(backoff_ns=100 * SECOND, backoff_max_ns=100 * SECOND)
+    stage.suspend(within=3)
+    assert stage.done("too hot") == []
+    assert stage.wait(2.9) == []
+    assert stage.wait(0.1) == ["answer r aborted"]
+
+
+def test_a_deadline_that_comes_while_the_machine_is_down_touches_only_its_own_request() -> None:
+    stage = Stage()
+    stage.suspend("r1", within=3)
+    stage.suspend("r2", within=5)  # for the next time: it is down already
+    assert stage.wait(10) == ["answer r2 aborted"]
+    assert stage.done() == ["answer r1 slept"]
+
+
 def test_a_wait_of_nothing_is_one_attempt() -> None:
     stage = Stage()
     assert stage.suspend("r1", within=0) == ["go-down 1"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from holdfast.wake.governor.journal import Journal
+from holdfast.wake.governor.watchdogs import SuspendLoop
+from holdfast.wake.model import Blocker, Cause, Config
 from tests.unit.wake.stage import SECOND, Stage
 
 FIVE_MINUTES = 300
@@ -109,6 +112,16 @@ def test_ten_attempts_without_reaching_the_back_end_are_reported_once_with_the_s
     assert spoilt(stage, 1, "saboteur") == ["report suspend-loop saboteur,other"]
     assert "saboteur is held (7 of 10)" in stage.reports[0].sentence
     assert spoilt(stage, 15, "saboteur") == []
+
+
+def test_a_loop_that_was_reported_is_counted_no_further() -> None:
+    journal = Journal(10)
+    loop = SuspendLoop(Config(suspend_loop=3), journal)
+    for n in range(100):
+        loop.aborted([Blocker(Cause.WAKE_LEASE, f"a{n}")], 0)
+    assert len(loop.saboteurs) == 3
+    loop.entered()
+    assert loop.saboteurs == {}
 
 
 def test_the_report_of_a_loop_comes_when_all_have_resumed() -> None:

@@ -22,7 +22,7 @@ __all__ = ["Requests"]
 class _Request:
     deadline_ns: int | None
     timer: TimerEntry | None
-    entered: bool = False  # the back-end was entered for it: its deadline means nothing
+    entered: bool = False  # the back-end was entered for it
 
 
 class Requests:
@@ -76,10 +76,9 @@ class Requests:
             self._journal.tell(now_ns, "request-withdrawn", subject=request_id)
 
     def enter(self) -> None:
-        """The back-end is entered for all of them: deadlines are over."""
+        """The back-end is entered for all of them: for now their deadlines mean nothing."""
         for request in self._all.values():
             request.entered = True
-            self._cancel(request)
 
     def failed(self) -> None:
         """It came back without having gone down: they wait on, and deadlines hold again."""

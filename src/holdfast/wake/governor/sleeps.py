@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Sleeps"]
 
 _SPOILT: Final = frozenset({Cause.WAKE_LEASE, Cause.LISTENER})
-_DOUBLINGS_MAX: Final = 62  # two to that many nanoseconds are a century
 
 
 class Sleeps:
@@ -31,8 +30,8 @@ class Sleeps:
 
     def __init__(self, config: Config, now_ns: int) -> None:
         self._config = config
-        self._in_a_row = 0
-        self._owed = False  # a pause, after the attempt that goes on
+        self._next_pause_ns = config.backoff_ns
+        self._owed_ns = 0  # the pause after the attempt that goes on
         self._linger_ns = now_ns + config.linger_ns
         self.suspends = 0
         self.aborts = 0
@@ -49,8 +48,8 @@ class Sleeps:
         self.last_sleep_ns = outcome.duration_ns
         self.last_going_down_ns = max(0, now_ns - entered_ns - outcome.duration_ns)
         self.total_sleep_ns += outcome.duration_ns
-        self._in_a_row = 0
-        self._owed = False
+        self._next_pause_ns = self._config.backoff_ns
+        self._owed_ns = 0
         self.next_attempt_ns = None
 
     def failed(self, outcome: Failed) -> None:
@@ -66,17 +65,15 @@ class Sleeps:
             self._spoilt()
 
     def _spoilt(self) -> None:
-        self._in_a_row += 1
-        self._owed = True
+        self._owed_ns = min(self._next_pause_ns, self._config.backoff_max_ns)
+        self._next_pause_ns = 2 * self._owed_ns
 
     def pause(self, now_ns: int) -> None:
         """The attempt is over: from now on the pause counts, and the staying awake."""
         self._linger_ns = now_ns + self._config.linger_ns
-        if self._owed:
-            self._owed = False
-            doublings = min(self._in_a_row - 1, _DOUBLINGS_MAX)
-            pause_ns = min(self._config.backoff_ns << doublings, self._config.backoff_max_ns)
-            self.next_attempt_ns = now_ns + pause_ns
+        if self._owed_ns:
+            self.next_attempt_ns = now_ns + self._owed_ns
+            self._owed_ns = 0
 
     def not_before_ns(self, *, lingering: bool) -> int:
         """The earliest time of the next attempt; `lingering` if nobody asks for one."""

@@ -99,27 +99,31 @@ class LongLeases:
 
 
 class SuspendLoop:
-    """Counts attempts in a row that did not enter the back-end, and names who spoilt them."""
+    """Counts attempts in a row that did not enter the back-end, and names who spoilt them.
+
+    Attributes:
+        saboteurs: How many of those attempts each spoilt, until they are reported.
+    """
 
     def __init__(self, config: Config, journal: Journal) -> None:
         self._config = config
         self._journal = journal
         self._attempts = 0
-        self._saboteurs: Counter[tuple[Cause, str]] = Counter()
+        self.saboteurs: Counter[tuple[Cause, str]] = Counter()
 
     def entered(self) -> None:
         """The back-end was entered, with whatever outcome."""
         self._attempts = 0
-        self._saboteurs.clear()
+        self.saboteurs.clear()
 
     def aborted(self, blockers: Iterable[Blocker], now_ns: int) -> None:
         """An attempt ended, and the listeners were told so, without that."""
         self._attempts += 1
         if self._attempts > self._config.suspend_loop:
             return
-        self._saboteurs.update({(each.cause, each.name) for each in blockers})
+        self.saboteurs.update({(each.cause, each.name) for each in blockers})
         if self._attempts == self._config.suspend_loop:
-            worst = self._saboteurs.most_common(3)
+            worst = self.saboteurs.most_common(3)
             told = ", ".join(
                 f"{clause(Blocker(cause, name))} ({times} of {self._attempts})"
                 for (cause, name), times in worst
