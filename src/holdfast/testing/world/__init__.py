@@ -68,6 +68,8 @@ Rooms
 ``later``          results to come, and `Sleep`
 ``network``        links, loss, partitions
 ``service``        calls that are delayed, refused and lost
+``descriptors``    a host with programs: pipes, sockets, copies in tables and in messages
+``power``          the host goes down and comes back
 ``trace``          a line for each event, and their hash
 ``exploring``      many seeds, reports; ``__main__`` runs one again
 =================  ==========================================================================
@@ -76,11 +78,13 @@ Rooms
 from __future__ import annotations
 
 from holdfast.testing.world.clock import NodeClock, WorldClock
+from holdfast.testing.world.descriptors import Host, Letter, Program
 from holdfast.testing.world.exploring import Explored, Played, explore, first_failure, play
 from holdfast.testing.world.failures import Deadlock, Livelock, OutOfTime, SeedFailed
 from holdfast.testing.world.later import Later, Sleep
 from holdfast.testing.world.network import Cut, Link, Network
 from holdfast.testing.world.node import Machine, Node
+from holdfast.testing.world.power import Power
 from holdfast.testing.world.script import Killed, Process
 from holdfast.testing.world.service import Service, ServiceFaults
 from holdfast.testing.world.trace import Trace
@@ -90,8 +94,10 @@ __all__ = [
     "Cut",
     "Deadlock",
     "Explored",
+    "Host",
     "Killed",
     "Later",
+    "Letter",
     "Link",
     "Livelock",
     "Machine",
@@ -100,7 +106,9 @@ __all__ = [
     "NodeClock",
     "OutOfTime",
     "Played",
+    "Power",
     "Process",
+    "Program",
     "SeedFailed",
     "Service",
     "ServiceFaults",
