@@ -210,7 +210,7 @@ class Program:
             self.host.world.after(for_ns, self.restart)
 
     def restart(self) -> None:
-        """Start again, by the function given to `Node.start`; on a host that is down, afterwards."""
+        """Start again, by the function given to `Node.start`; if the host is down, afterwards."""
         if self.host.power.down:
             self.host.power.when_back(self.restart)
         else:
