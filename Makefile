@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench kill soak native native-address native-thread docs fmt clean
+.PHONY: help demo test check bench kill soak fuzz native native-address native-thread docs fmt clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -88,6 +88,9 @@ kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a com
 
 soak: $(VENV)/stamp-test ## long random runs: MINUTES=n
 	$(BIN)/python -m pytest tests/soak -q -s --minutes=$(MINUTES) --timeout=0 $(ARGS)
+
+fuzz: $(VENV)/stamp-test ## broken packets for whatever reads packets: MINUTES=n
+	$(BIN)/python -m tests.fuzz.decoders --minutes $(MINUTES) $(ARGS)
 
 native: native-$(SANITIZE) ## the C core under a sanitizer: SANITIZE=address or thread
 

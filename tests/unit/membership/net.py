@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from holdfast.membership import Config, Node, Postcard, talk
+from holdfast.membership import Codec, Config, Node, Postcard, talk
 from holdfast.membership.changes import (
     Change,
     Missed,
@@ -23,8 +23,9 @@ Address = tuple[str, int]
 class Net:
     """Sessions by address, time, and a wire that can be cut. Datagrams arrive one ms later."""
 
-    def __init__(self, seed: int = 7) -> None:
+    def __init__(self, seed: int = 7, codec: Codec[Node] = CODEC) -> None:
         self.rng = Random(seed)
+        self.codec = codec
         self.now_ns = 0
         self.nodes: dict[Address, Session] = {}
         self.told: dict[Address, list[Change]] = {}
@@ -50,7 +51,7 @@ class Net:
             node,
             config or Config.local(),
             rng=Random(f"{name} {port} {self.rng.random()}"),
-            codec=CODEC,
+            codec=self.codec,
             seeds=seeds,
             tags=tags,
             marked=marked,
