@@ -98,17 +98,19 @@ class Machine:
 
     Args:
         delay_s: logind's InhibitDelayMaxSec.
+        states: What the kernel offers in /sys/power/state.
     """
 
     systemd: Systemd
 
-    def __init__(self, *, delay_s: float = 5.0) -> None:
+    def __init__(self, *, delay_s: float = 5.0, states: str = "freeze mem") -> None:
         self._logind = needed()
         # Not below pytest's directory: a socket's path has 107 bytes at most, unix(7).
         self.directory = tempfile.mkdtemp(prefix="holdfast-logind-")
         os.chmod(self.directory, 0o755)  # also for those who are not root
         self.address = f"unix:path={self.directory}/bus"
         self._delay_s = delay_s
+        self._states = states
         self._exits = contextlib.ExitStack()
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -177,9 +179,19 @@ class Machine:
         self._stop("logind")
         self.systemd.transcript.wait_for("logind is gone", before + 1)
 
-    def stop_bus(self) -> None:
-        """End the bus: everybody's connection ends, too."""
+    def stop_everything(self) -> None:
+        """End the bus, and logind and systemd with it: everybody's connection ends."""
+        self._stop("logind")
+        self.systemd.close()
         self._stop("dbus-daemon")
+
+    def start_everything(self) -> None:
+        """Begin again, at the same address; what happens is written down in the same place."""
+        transcript = self.systemd.transcript
+        self.start_bus()
+        self.start_systemd()
+        self.systemd.transcript = transcript
+        self.start_logind()
 
     def _prepare(self) -> None:
         for name in ("seats", "users", "sessions", "inhibit", "shutdown", "system"):
@@ -190,7 +202,7 @@ class Machine:
         ) as file:
             file.write(f"[Login]\nInhibitDelayMaxSec={round(self._delay_s * 1000)}ms\n")
         with open(f"{self.directory}/power", "w", encoding="ascii") as file:
-            file.write("freeze mem\n")
+            file.write(f"{self._states}\n")
 
     def _start(self, name: str, command: list[str], environment: dict[str, str], *fds: int) -> None:
         with open(f"{self.directory}/log", "ab") as log:

@@ -123,6 +123,20 @@ class Systemd:
             raise RuntimeError(f"{reply.error_name}: {' '.join(map(str, reply.body))}")
         return list(reply.body)
 
+    def forge(self, member: str) -> None:
+        """Send everybody a signal of logind's, who we are not."""
+        asyncio.run_coroutine_threadsafe(self._forge(member), self._loop).result(PATIENCE_S)
+
+    async def _forge(self, member: str) -> None:
+        reply = await self._bus.call(_to_daemon("ListNames"))
+        for name in reply.body[0]:
+            if name.startswith(":") and name != self._bus.unique_name:
+                forged = Message.new_signal(
+                    "/org/freedesktop/login1", f"{LOGIND}.Manager", member, "b", [True]
+                )
+                forged.destination = name
+                await self._bus.send(forged)
+
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
@@ -153,16 +167,7 @@ class Systemd:
         await bus.wait_for_disconnect()
 
     async def _daemon(self, member: str, signature: str, body: list[object]) -> None:
-        reply = await self._bus.call(
-            Message(
-                destination=DAEMON,
-                path=DAEMON_PATH,
-                interface=DAEMON,
-                member=member,
-                signature=signature,
-                body=body,
-            )
-        )
+        reply = await self._bus.call(_to_daemon(member, signature, body))
         assert reply.message_type is MessageType.METHOD_RETURN, reply.body
 
     def _take(self, message: Message) -> Message | None:
@@ -221,3 +226,14 @@ class Systemd:
                 [number, self._path(number), unit, result],
             )
         )
+
+
+def _to_daemon(member: str, signature: str = "", body: list[object] | None = None) -> Message:
+    return Message(
+        destination=DAEMON,
+        path=DAEMON_PATH,
+        interface=DAEMON,
+        member=member,
+        signature=signature,
+        body=body or [],
+    )

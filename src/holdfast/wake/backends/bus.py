@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import os
 import socket
+import struct
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
@@ -41,6 +42,8 @@ _GREETING_S = 10.0
 _REPLY_S = 25.0  # what libdbus and sd-bus wait for, too
 _DESCRIPTORS_MAX = 253  # in one message: SCM_MAX_FD of the kernel
 _LINE_BYTES = 512
+_MESSAGE_BYTES_MAX = 1 << 27  # the specification's, "Message Format"
+_READ_BYTES = 1 << 16
 _DEFAULT_ADDRESS = "unix:path=/run/dbus/system_bus_socket"
 
 
@@ -309,6 +312,10 @@ class Bus:
         while self._open:
             # Never more than the rest of one message: its descriptors then are this message's.
             wanted = self._parser.bytes_desired()
+            if not 0 < wanted <= _MESSAGE_BYTES_MAX:
+                self._end(f"the bus sent what is no message: {wanted} bytes")
+                return
+            wanted = min(wanted, _READ_BYTES)
             try:
                 data, control, flags, _ = self._socket.recvmsg(
                     wanted, socket.CMSG_SPACE(4 * _DESCRIPTORS_MAX), socket.MSG_CMSG_CLOEXEC
@@ -327,7 +334,7 @@ class Bus:
                 return
             try:
                 self._take(data)
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+            except (ValueError, KeyError, IndexError, TypeError, struct.error) as error:
                 self._end(f"the bus sent what is no message: {error}")
                 return
 

@@ -124,20 +124,23 @@ def test_a_second_sleep_is_measured_from_its_own_beginning() -> None:
     assert cycle.prepare_for_sleep(begins=False, now=Reading(50 * S)) == [SleepEnds(Slept(3 * S))]
 
 
+def locks(cycle: Cycle) -> tuple[bool, bool]:
+    """Whether the delay lock is wanted, and whether logind gives any."""
+    return cycle.delay, not cycle.under_way
+
+
 def test_a_shutdown_begins_once_and_ends_once_if_it_is_called_off() -> None:
     cycle = Cycle()
     assert cycle.prepare_for_shutdown(begins=False) == []
     assert cycle.ready_for_shutdown() == []
-    assert cycle.delay, "ready for what has not begun"
+    assert locks(cycle) == (True, True), "ready for what has not begun"
     assert cycle.prepare_for_shutdown(begins=True) == [ShutdownBegins()]
     assert cycle.prepare_for_shutdown(begins=True) == []
-    assert cycle.delay
-    assert cycle.under_way
+    assert locks(cycle) == (True, False)
     cycle.ready_for_shutdown()
-    assert not cycle.delay
+    assert locks(cycle) == (False, False)
     assert cycle.prepare_for_shutdown(begins=False) == [ShutdownEnds()]
-    assert cycle.delay
-    assert not cycle.under_way
+    assert locks(cycle) == (True, True)
 
 
 def test_nobody_asks_for_a_sleep_while_the_machine_shuts_down() -> None:

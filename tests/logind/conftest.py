@@ -1,0 +1,53 @@
+"""Machines with a logind, and those who use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from tests.logind.machine import Machine, MachineMissing, needed
+from tests.logind.played import PlayedSide
+from tests.logind.sides import RealSide, Side
+
+PATIENCE_S = 50.0
+Play = Callable[[Side], Awaitable[None]]
+
+
+@pytest.fixture
+def delay_s() -> float:
+    """For how long logind waits for delay locks; longer than any test, if it does not say else."""
+    return 60.0
+
+
+@pytest.fixture
+def machine(delay_s: float) -> Iterator[Machine]:
+    """A machine with a real logind."""
+    try:
+        needed()
+    except MachineMissing as reason:
+        pytest.skip(str(reason))
+    with Machine(delay_s=delay_s) as machine:
+        yield machine
+
+
+@pytest.fixture(params=["real", "played"])
+def play(request: pytest.FixtureRequest, delay_s: float) -> Callable[[Play], None]:
+    """What runs a coroutine function with one side after the other, in an event loop."""
+    side: Side
+    if request.param == "real":
+        side = RealSide(request.getfixturevalue("machine"))
+    else:
+        side = PlayedSide()
+        side.delay_s = delay_s
+
+    async def bounded(what: Play) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await what(side)
+        finally:
+            if isinstance(side, PlayedSide):
+                side.close()
+
+    return lambda what: asyncio.run(bounded(what))

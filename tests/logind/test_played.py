@@ -1,0 +1,187 @@
+"""What no real logind does when asked to: it is old, late, deaf, stingy, or repeats itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import Unavailable
+from holdfast.wake.backends import logind as logind_module
+from holdfast.wake.backends.logind import Logind
+from holdfast.wake.model import Failed, Slept
+from tests.logind.played import PlayedSide
+from tests.logind.sides import Host, until, until_locked, until_said
+
+PATIENCE_S = 50.0
+
+
+def play(main: Callable[[PlayedSide, Logind, Host], Awaitable[None]], **how: object) -> PlayedSide:
+    """Run it with a back-end that is open; `how` says what is wrong with logind."""
+    side = PlayedSide()
+    for name, value in how.items():
+        setattr(side, name, value)
+
+    async def bounded() -> None:
+        backend, host = side.backend(), Host(side.transcript)
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                await backend.open(host)
+                await main(side, backend, host)
+            finally:
+                await backend.close()
+                side.close()
+
+    asyncio.run(bounded())
+    return side
+
+
+def test_an_old_logind_is_asked_in_the_old_way() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        assert isinstance(await backend.suspend(1), Slept)
+
+    side = play(main, old=True)
+    assert side.asked["Suspend"] == 1
+
+
+def test_a_lock_let_go_counts_until_logind_has_seen_that() -> None:
+    """The real one looks at hang-ups last: a suspend just after a release would be refused."""
+
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        await backend.block(held=True)
+        await backend.block(held=False)
+        side.blind = side.asked.get("ListInhibitors", 0) + 4
+        assert isinstance(await backend.suspend(1), Slept)
+
+    side = play(main)
+    assert side.asked["ListInhibitors"] == 5
+    assert side.asked["SuspendWithFlags"] == 1
+
+
+def test_a_lock_let_go_that_is_never_seen_is_a_failure() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        await backend.block(held=True)
+        await backend.block(held=False)
+        side.blind = 1 << 30
+        outcome = await backend.suspend(1)
+        assert isinstance(outcome, Failed)
+        assert "our own block lock" in outcome.sentence
+        assert "SuspendWithFlags" not in side.asked
+
+    play(main)
+
+
+def test_many_short_wake_leases_cost_one_lock() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        before = side.asked["Inhibit"]
+        for _ in range(100):
+            await backend.block(held=True)
+            await backend.block(held=False)
+        assert side.asked["Inhibit"] == before + 1
+        await until_locked(side, "delay")  # and it does not stay
+
+    play(main)
+
+
+def test_a_yes_that_nothing_follows_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logind_module, "_BEGIN_S", 0.05)
+
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        outcome = await backend.suspend(1)
+        assert isinstance(outcome, Failed)
+        assert "has not begun" in outcome.sentence
+        side.deaf = False
+        assert isinstance(await backend.suspend(2), Slept)
+
+    play(main, deaf=True)
+
+
+def test_signals_that_come_twice_are_told_once() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        assert isinstance(await backend.suspend(1), Slept)
+        await side.suspend()
+        await until_said(side, "host: sleep begins")
+        backend.ready_for_sleep()
+        await until_said(side, "host: sleep ended")
+        assert isinstance(await backend.suspend(2), Slept)
+        assert side.transcript.count("host: sleep begins") == 1
+        assert len(host.outcomes) == 1
+
+    play(main, twice=True)
+
+
+def test_without_a_block_lock_a_wake_lease_is_granted_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.stingy = {"block"}
+        await backend.block(held=True)
+        assert backend.trouble == (
+            "logind gives no block lock: Permission denied "
+            "(org.freedesktop.DBus.Error.AccessDenied)"
+        )
+        side.stingy = set()
+        await until(lambda: backend.trouble is None, "the end of the trouble")
+        await until_locked(side, "block", "delay")
+
+    with caplog.at_level(logging.WARNING, "holdfast.wake"):
+        play(main)
+    assert len([said for said in caplog.messages if said.startswith("logind gives no")]) == 1
+
+
+def test_a_sleep_of_others_that_begins_as_we_ask_is_ours() -> None:
+    """Their listeners are ours, too, and were asked: nobody has to be told."""
+
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.before_answer["SuspendWithFlags"] = side.wish_to_sleep
+        assert isinstance(await backend.suspend(1), Slept)
+        assert "host: sleep begins" not in side.transcript.lines
+
+    play(main)
+
+
+def test_no_delay_lock_no_back_end() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None: ...
+
+    with pytest.raises(Unavailable, match="Permission denied"):
+        play(main, stingy={"delay"})
+
+
+def test_no_logind_no_back_end() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None: ...
+
+    with pytest.raises(Unavailable, match="is systemd-logind running"):
+        play(main, owner="")
+
+
+def test_closing_ends_a_suspend() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.stay_down()
+        going = asyncio.create_task(backend.suspend(1))
+        await until_said(side, "StartUnit suspend.target")
+        await backend.close()
+        assert await going == Failed("the back-end was closed")
+
+    play(main)
+
+
+def test_every_descriptor_is_given_back() -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        for number in range(5):
+            await backend.block(held=True)
+            await side.end_logind()
+            await side.begin_logind()
+            await until(lambda: backend.trouble is None, "the end of the trouble")
+            await backend.block(held=False)
+            assert isinstance(await backend.suspend(number), Slept)
+
+    play(main)
+    before = descriptors()
+    play(main)
+    assert descriptors() == before

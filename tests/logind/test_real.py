@@ -1,0 +1,168 @@
+"""What only a real logind, on a real bus, can show."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import Unavailable
+from holdfast.wake.backends.bus import Bus, Called, Refused
+from holdfast.wake.backends.logind import Logind
+from holdfast.wake.model import Slept
+from tests.logind.machine import Machine, MachineMissing, needed
+from tests.logind.sides import Host, RealSide, until_locked, until_nobody_blocks, until_said
+from tests.peer import python_path
+
+PATIENCE_S = 50.0
+MANAGER = Called(
+    "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
+)
+
+
+def suspend_as_nobody(machine: Machine) -> subprocess.CompletedProcess[str]:
+    """What somebody does who is not root; PolicyKit decides, and our stand-in plays it."""
+    words = [f"--address={machine.address}", "call", MANAGER.name, MANAGER.path, MANAGER.interface]
+    return subprocess.run(
+        ["busctl", *words, "Suspend", "b", "false"],
+        user=pwd.getpwnam("nobody").pw_uid,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+def test_others_are_refused_while_a_wake_lease_is_held(machine: Machine) -> None:
+    """Somebody else than root: root may pass over a block before systemd 257."""
+    machine.systemd.permitted = {"org.freedesktop.login1.suspend"}
+    side = RealSide(machine)
+
+    async def main() -> None:
+        backend = side.backend()
+        await backend.open(Host(side.transcript))
+        await backend.block(held=True)
+        refused = await asyncio.to_thread(suspend_as_nobody, machine)
+        assert refused.returncode != 0, refused
+        assert "PrepareForSleep True" not in side.transcript.lines
+        await backend.block(held=False)
+        await until_nobody_blocks(side)
+        allowed = await asyncio.to_thread(suspend_as_nobody, machine)
+        assert allowed.returncode == 0, allowed.stderr
+        await until_said(side, "host: sleep begins")
+        backend.ready_for_sleep()
+        await until_said(side, "host: sleep ended")
+        await backend.close()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
+
+
+HOLDER = """
+import asyncio, sys
+from holdfast.wake.backends.logind import Logind
+from tests.logind.sides import Host
+from tests.logind.systemd1 import Transcript
+
+async def main():
+    backend = Logind(address=sys.argv[1])
+    await backend.open(Host(Transcript()))
+    await backend.block(held=True)
+    print("held", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_the_locks_end_with_the_process_that_took_them(machine: Machine) -> None:
+    """The kernel closes descriptors: a governor that was killed stands in nobody's way."""
+    side = RealSide(machine)
+    words = [sys.executable, "-c", HOLDER, machine.address]
+    environment = os.environ | {"PYTHONPATH": python_path()}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"held\n"
+            asyncio.run(until_locked(side, "block", "delay"))
+        finally:
+            child.kill()
+    asyncio.run(until_locked(side))
+
+
+def test_it_can_work_here(machine: Machine) -> None:
+    assert Logind(address=machine.address).available() is None
+
+
+def test_it_cannot_work_on_a_machine_that_cannot_be_suspended() -> None:
+    try:
+        needed()
+    except MachineMissing as reason:
+        pytest.skip(str(reason))
+    with Machine(states="") as machine:
+        why_not = Logind(address=machine.address).available()
+    assert why_not == "logind says that this machine cannot be suspended; see /sys/power/state"
+
+
+def test_it_cannot_work_without_logind(machine: Machine) -> None:
+    machine.stop_logind()
+    backend = Logind(address=machine.address)
+    assert "logind does not answer" in str(backend.available())
+    with pytest.raises(Unavailable, match="is systemd-logind running"):
+        asyncio.run(backend.open(Host(machine.systemd.transcript)))
+
+
+def test_the_bus_and_its_descriptors(machine: Machine) -> None:
+    """A descriptor that came is not inherited, and one that nobody waits for is closed."""
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def main() -> None:
+        bus = await Bus.connect(machine.address, lambda _: None, lambda _: None)
+        words = ("sleep", "test", "to see its descriptor", "delay")
+        (fd,) = await bus.call(MANAGER, "Inhibit", "ssss", words)
+        assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        os.close(fd)
+        before = descriptors()
+        for _ in range(5):
+            asking = asyncio.create_task(bus.call(MANAGER, "Inhibit", "ssss", words))
+            await asyncio.sleep(0)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        with pytest.raises(Refused, match="InvalidArgs"):  # and is behind all of these
+            await bus.call(MANAGER, "Inhibit", "ssss", ("nonsense", *words[1:]))
+        assert descriptors() == before
+        bus.close()
+        bus.close()
+        with pytest.raises(Unavailable):
+            await bus.call(MANAGER, "ListInhibitors")
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
+
+
+def test_an_independent_client_sees_every_cycle_in_order(machine: Machine) -> None:
+    side = RealSide(machine)
+    cycles = 20
+
+    async def main() -> None:
+        backend = side.backend()
+        await backend.open(Host(side.transcript))
+        for number in range(cycles):
+            assert isinstance(await backend.suspend(number), Slept)
+        await backend.close()
+        await until_said(side, "PrepareForSleep False", cycles)
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
+    seen = [line for line in side.transcript.lines if "logind" not in line]
+    assert seen == cycles * [
+        "PrepareForSleep True",
+        "StartUnit suspend.target",
+        "JobRemoved suspend.target done",
+        "PrepareForSleep False",
+    ]

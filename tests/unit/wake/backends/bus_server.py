@@ -1,0 +1,94 @@
+"""The other end of a connection to a bus: it does what a test says, and no more."""
+
+from __future__ import annotations
+
+import array
+import importlib
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+PATIENCE_S = 30.0
+jeepney: Any = importlib.import_module("jeepney")
+
+
+class BusServer:
+    """A socket that greets one client, and then is the test's.
+
+    Args:
+        directory: Where the socket is made.
+        welcome: What is answered to the first line, instead of OK.
+    """
+
+    def __init__(self, directory: Path, *, welcome: bytes = b"OK 1234deadbeef\r\n") -> None:
+        place = directory / "bus"
+        self.address = f"unix:path={place}"
+        self._welcome = welcome
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listening.bind(str(place))
+        self._listening.listen(1)
+        self._listening.settimeout(PATIENCE_S)
+        self._greeted = threading.Event()
+        self.peer: socket.socket | None = None
+        self._thread = threading.Thread(target=self._greet, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._thread.join(PATIENCE_S)
+        self._listening.close()
+        if self.peer is not None:
+            self.peer.close()
+
+    @property
+    def client(self) -> socket.socket:
+        """The client's connection, once it is greeted."""
+        assert self._greeted.wait(PATIENCE_S), "nobody came"
+        assert self.peer is not None
+        return self.peer
+
+    def question(self) -> int:
+        """Read one question; its number."""
+        parser = jeepney.Parser()
+        while (message := parser.get_next_message()) is None:
+            parser.add_data(self.client.recv(parser.bytes_desired()))
+        return int(message.header.serial)
+
+    def answer(self, to: int, *descriptors: int) -> None:
+        """Answer it, with descriptors."""
+        header = jeepney.Header(
+            jeepney.Endianness.little,
+            jeepney.MessageType.method_return,
+            0,
+            1,
+            -1,
+            1,
+            {jeepney.HeaderFields.reply_serial: to},
+        )
+        if descriptors:
+            header.fields[jeepney.HeaderFields.signature] = "h" * len(descriptors)
+        message = jeepney.Message(header, descriptors)
+        passed = array.array("i")
+        data = message.serialise(serial=1, fds=passed)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)] if descriptors else []
+        self.client.sendmsg([data], rights)
+
+    def _greet(self) -> None:
+        self.peer, _ = self._listening.accept()
+        self.peer.settimeout(PATIENCE_S)
+        self._line()
+        self.peer.sendall(self._welcome)
+        if not self._welcome.startswith(b"OK"):
+            return
+        assert self._line().startswith(b"NEGOTIATE_UNIX_FD")
+        self.peer.sendall(b"AGREE_UNIX_FD\r\n")
+        assert self._line() == b"BEGIN\r\n"
+        self._greeted.set()
+        self.answer(self.question())  # Hello
+
+    def _line(self) -> bytes:
+        assert self.peer is not None
+        line = b""
+        while not line.endswith(b"\r\n"):
+            line += self.peer.recv(1)
+        return line

@@ -1,0 +1,214 @@
+"""The connection to the bus: what is lost, late, cut off or no message at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import Unavailable, Unsupported
+from holdfast.wake.backends import bus as bus_module
+from holdfast.wake.backends.bus import Bus, Called, Refused
+from holdfast.wake.backends.logind import Logind
+from tests.unit.wake.backends.bus_server import BusServer
+
+PATIENCE_S = 50.0
+WHOM = Called("test.Name", "/test", "test.Name.Interface")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[BusServer]:
+    server = BusServer(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def descriptor() -> Iterator[int]:
+    """One end of a pipe whose other end tells when its last copy is closed."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    yield theirs
+    os.close(ours)
+
+
+class Connected:
+    """A connection, and what it told."""
+
+    def __init__(self, bus: Bus, lost: list[str]) -> None:
+        self.bus = bus
+        self.lost = lost
+
+    async def until_lost(self) -> str:
+        while not self.lost:  # noqa: ASYNC110 - the loop's reader does it
+            await asyncio.sleep(0.001)
+        (why,) = self.lost
+        return why
+
+
+def play(server: BusServer, main: Callable[[Connected], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        lost: list[str] = []
+        async with asyncio.timeout(PATIENCE_S):
+            bus = await Bus.connect(server.address, lambda _: None, lost.append)
+            try:
+                await main(Connected(bus, lost))
+            finally:
+                bus.close()
+
+    asyncio.run(bounded())
+
+
+def open_pipes() -> int:
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found += os.readlink(f"/proc/self/fd/{name}").startswith("pipe:")
+    return found
+
+
+def test_a_call_and_its_answer(server: BusServer, descriptor: int) -> None:
+    async def main(connected: Connected) -> None:
+        asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
+        await asyncio.sleep(0)
+        server.answer(await asyncio.to_thread(server.question), descriptor)
+        (fd,) = await asking
+        assert os.fstat(fd).st_ino == os.fstat(descriptor).st_ino
+        os.close(fd)
+
+    play(server, main)
+    os.close(descriptor)
+
+
+def test_descriptors_that_were_cut_off_end_the_connection(
+    server: BusServer, descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "_DESCRIPTORS_MAX", 1)
+    before = open_pipes()
+
+    async def main(connected: Connected) -> None:
+        asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
+        await asyncio.sleep(0)
+        server.answer(await asyncio.to_thread(server.question), *[descriptor] * 5)
+        with pytest.raises(Unavailable):
+            await asking
+        assert connected.lost == ["descriptors of a message were cut off"]
+
+    play(server, main)
+    assert open_pipes() == before
+    os.close(descriptor)
+
+
+def test_an_answer_that_comes_as_its_caller_goes_leaves_no_descriptor(
+    server: BusServer, descriptor: int
+) -> None:
+    before = open_pipes()
+
+    async def main(connected: Connected) -> None:
+        asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
+        await asyncio.sleep(0)
+        serial = server.question()  # blocks the loop: nothing is read meanwhile
+        server.answer(serial, descriptor)
+        connected.bus._readable()
+        assert open_pipes() == before + 1
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert open_pipes() == before
+
+    play(server, main)
+    os.close(descriptor)
+
+
+def test_an_answer_that_comes_too_late_leaves_no_descriptor(
+    server: BusServer, descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "_REPLY_S", 0.02)
+    before = open_pipes()
+
+    async def main(connected: Connected) -> None:
+        with pytest.raises(Refused, match="NoReply"):
+            await connected.bus.call(WHOM, "Ask")
+        server.answer(server.question(), descriptor)
+        connected.bus._readable()
+        assert open_pipes() == before
+
+    play(server, main)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 64, b"garbage!" * 8, b"l" + b"\xff" * 63])
+def test_what_is_no_message_ends_the_connection(server: BusServer, garbage: bytes) -> None:
+    async def main(connected: Connected) -> None:
+        asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
+        await asyncio.sleep(0)
+        server.client.sendall(garbage)  # and it does not hang up
+        assert "no message" in await connected.until_lost()
+        with pytest.raises(Unavailable):
+            await asking
+
+    play(server, main)
+
+
+def test_the_end_of_the_bus_is_told_once(server: BusServer) -> None:
+    async def main(connected: Connected) -> None:
+        server.client.close()
+        assert "the bus" in await connected.until_lost()
+        with pytest.raises(Unavailable):
+            await connected.bus.call(WHOM, "Ask")
+        assert len(connected.lost) == 1
+
+    play(server, main)
+
+
+def test_closing_is_not_told_as_a_loss(server: BusServer) -> None:
+    async def main(connected: Connected) -> None:
+        asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
+        await asyncio.sleep(0)
+        connected.bus.close()
+        with pytest.raises(Unavailable):
+            await asking
+        assert connected.lost == []
+
+    play(server, main)
+
+
+def test_a_question_that_is_larger_than_the_socket_takes(server: BusServer) -> None:
+    async def main(connected: Connected) -> None:
+        words = ("x" * 3_000_000,)
+        asking = [
+            asyncio.create_task(connected.bus.call(WHOM, "Ask", "s", words)) for _ in range(2)
+        ]
+        await asyncio.sleep(0)
+        for _ in asking:
+            server.answer(await asyncio.to_thread(server.question))
+        assert await asyncio.gather(*asking) == [(), ()]
+
+    play(server, main)
+
+
+def test_a_bus_that_does_not_want_us(tmp_path: Path) -> None:
+    server = BusServer(tmp_path, welcome=b"REJECTED ANONYMOUS\r\n")
+    with pytest.raises(Unavailable, match="REJECTED"):
+        asyncio.run(Bus.connect(server.address, lambda _: None, lambda _: None))
+    server.close()
+
+
+@pytest.mark.parametrize("address", ["unix:path=/nowhere/at/all", "tcp:host=localhost", "nonsense"])
+def test_no_bus_there(address: str) -> None:
+    with pytest.raises(Unavailable):
+        asyncio.run(Bus.connect(address, lambda _: None, lambda _: None))
+    assert Logind(address=address).available()
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jeepney", None)
+    backend = Logind(address="unix:path=/nowhere")
+    assert "pip install 'holdfast[dbus]'" in str(backend.available())
+    with pytest.raises(Unsupported, match=r"holdfast\[dbus\]"):
+        asyncio.run(Bus.connect("unix:path=/nowhere", lambda _: None, lambda _: None))
