@@ -160,6 +160,9 @@ class Request:
 class Connection(Closing):
     """A connected Unix socket. Make it in the loop's own thread, while the loop runs.
 
+    Attributes:
+        loop: The event loop that it belongs to.
+
     Args:
         sock: The socket; it is the connection's from now on.
         on_call: Called with each call of the other side.
@@ -182,7 +185,7 @@ class Connection(Closing):
         self.peer = peer
         self.context: Any = None  # whatever the owner keeps with it
         self._limits = limits or Limits()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = sock
         self._fd = sock.fileno()
         self._on_call = on_call
@@ -199,7 +202,7 @@ class Connection(Closing):
         self._asked: dict[int, OnAnswer] = {}
         self._next_id = 0
         sock.settimeout(0)
-        self._loop.add_reader(self._fd, self._readable)
+        self.loop.add_reader(self._fd, self._readable)
 
     @property
     def closed(self) -> bool:
@@ -287,7 +290,7 @@ class Connection(Closing):
         """A call of the other side was answered for good."""
         self._open.pop(number, None)
         if number is None and self._row:
-            self._loop.call_soon(self._next_of_row)
+            self.loop.call_soon(self._next_of_row)
 
     def _next_of_row(self) -> None:
         if self._row and None not in self._open and self._socket is not None:
@@ -316,7 +319,7 @@ class Connection(Closing):
                 descriptors = ()
             if sent == len(frame):
                 return
-            self._loop.add_writer(self._fd, self._writable)
+            self.loop.add_writer(self._fd, self._writable)
         self._queue.append((memoryview(frame)[sent:], descriptors))
         self._queued_bytes += len(frame) - sent
         if self._queued_bytes > self._limits.queued_bytes and len(self._queue) > 1:
@@ -339,7 +342,7 @@ class Connection(Closing):
             else:
                 self._queue.popleft()
         if self._socket is not None:
-            self._loop.remove_writer(self._fd)
+            self.loop.remove_writer(self._fd)
 
     # -- our own calls ----------------------------------------------------------------------------
 
@@ -362,7 +365,7 @@ class Connection(Closing):
         self._next_id += 1
         if self._socket is None:
             close_all(descriptors)
-            self._loop.call_soon(on_answer, self._lost(), Descriptors())
+            self.loop.call_soon(on_answer, self._lost(), Descriptors())
         else:
             self._asked[number] = on_answer
             self.send(frame, descriptors)
@@ -396,7 +399,7 @@ class Connection(Closing):
         Raises:
             HoldfastError: The one that the other side answered with; or `gone`.
         """
-        future: asyncio.Future[tuple[T, Descriptors]] = self._loop.create_future()
+        future: asyncio.Future[tuple[T, Descriptors]] = self.loop.create_future()
 
         def on_answer(answer: Message | HoldfastError, came: Descriptors) -> None:
             if future.done():
@@ -448,16 +451,16 @@ class Connection(Closing):
         if sock is None:
             return
         self._reason = reason
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
+        self.loop.remove_reader(self._fd)
+        self.loop.remove_writer(self._fd)
         sock.close()
         close_all(self._frames.abandon())
         for _, descriptors in self._queue:
             close_all(descriptors)
         self._queue.clear()
-        if self._loop.is_closed():
+        if self.loop.is_closed():
             return
-        self._loop.call_soon(partial(self._ended, error or self._lost()))
+        self.loop.call_soon(partial(self._ended, error or self._lost()))
 
     def _ended(self, error: HoldfastError) -> None:
         requests = [*self._open.values(), *self._row]

@@ -16,7 +16,7 @@ from typing import Final
 
 from holdfast.closing import Closing
 
-__all__ = ["Peer"]
+__all__ = ["Peer", "peer_pid"]
 
 # Not yet named by the socket module; the numbers of all architectures but four old ones.
 _SO_PEERGROUPS: Final = getattr(socket, "SO_PEERGROUPS", 59)
@@ -70,3 +70,10 @@ class Peer(Closing):
 
     def __repr__(self) -> str:
         return f"<Peer pid={self.pid} uid={self.uid} gid={self.gid}>"
+
+
+def peer_pid(sock: socket.socket) -> int:
+    """The process id of who is on the other side, or was when it connected; 0: not to be seen."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(raw)[0]
+    return pid

@@ -1,0 +1,204 @@
+"""The governor, for programs that block: `connect` and `Governor`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.closing import Closing
+from holdfast.durations import nanoseconds_or_none
+from holdfast.errors import GovernorGone, HoldfastError
+from holdfast.ipc import Client
+from holdfast.wake import wire
+from holdfast.wake.lease import WakeLease
+from holdfast.wake.model import check_name
+from holdfast.wake.places import socket_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
+__all__ = ["Governor", "Status", "connect", "status_of"]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The governor at one moment.
+
+    Attributes:
+        state: "awake", "suspending", "suspended", "resuming" or "stopping".
+        suspends: How often the machine went down and came back.
+        aborts: How often an attempt ended before the back-end was entered.
+        wake_leases: The names of those held or waited for, oldest first; of many, only the oldest.
+        wake_lease_count: How many there are.
+        failures: How often the back-end was entered and did not go down.
+        last_failure: What it said the last time, or None.
+        last_sleep: For how many seconds the machine was down the last time, or None.
+        total_sleep: The sum of all sleeps in seconds.
+        listeners: The names of those who are asked before a suspend, oldest first.
+        requests: How many suspends are asked for.
+        backend: How the machine goes down: "simulated", "logind", "command".
+    """
+
+    state: str
+    suspends: int
+    aborts: int
+    wake_leases: tuple[str, ...]
+    wake_lease_count: int
+    failures: int
+    last_failure: str | None
+    last_sleep: float | None
+    total_sleep: float
+    listeners: tuple[str, ...]
+    requests: int
+    backend: str
+
+
+def status_of(seen: wire.Seen) -> Status:
+    """What the service has answered, with durations in seconds."""
+    return Status(
+        state=seen.state,
+        suspends=seen.suspends,
+        aborts=seen.aborts,
+        wake_leases=seen.wake_leases,
+        wake_lease_count=seen.wake_lease_count,
+        failures=seen.failures,
+        last_failure=seen.last_failure,
+        last_sleep=None if seen.last_sleep_ns is None else seen.last_sleep_ns / 1e9,
+        total_sleep=seen.total_sleep_ns / 1e9,
+        listeners=seen.listeners,
+        requests=seen.requests,
+        backend=seen.backend,
+    )
+
+
+def connect(path: str | os.PathLike[str] | None = None) -> Governor:
+    """The governor of this machine, or of that socket.
+
+    Args:
+        path: Its socket; None: ``HOLDFAST_WAKE_SOCKET``, else the usual place.
+
+    Raises:
+        NotFound: Nobody has a socket there.
+        Unavailable: Somebody had, and has died.
+        NotPermitted: It is another user's.
+    """
+    governor = Governor(os.fspath(path) if path is not None else socket_path())
+    governor.client.connect()
+    return governor
+
+
+class Governor(Closing):
+    """A connection to the governor. Threads may share it; a call that waits hinders no other.
+
+    If the governor goes, the call that finds it gone raises `GovernorGone`, and every wake lease of
+    it forbids nothing any more (`WakeLease.orphaned`). The next call tries to connect to a new one.
+    After a fork, parent and child may both go on to use it.
+
+    Args:
+        path: The governor's socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.client = Client(path, service="governor", gone=GovernorGone)
+
+    @property
+    def path(self) -> str:
+        """The governor's socket."""
+        return self.client.path
+
+    def acquire(self, name: str, *, unmonitored: bool = False) -> WakeLease:
+        """A wake lease, held when this returns; it waits while the machine is down.
+
+        Args:
+            name: What it is for, at most 64 bytes; it need not be unique.
+            unmonitored: It may be held for long, and nobody is to be warned.
+
+        Raises:
+            InvalidArgument: That is no name.
+            GovernorGone: The governor has gone.
+            OutOfSpace: There are too many wake leases already, or no descriptors left.
+        """
+        check_name(name, "a wake lease")
+        said = wire.Acquire(name, unmonitored)
+        _, came = self.client.call(wire.ACQUIRE, said, wire.Nothing)
+        with came:
+            return WakeLease(came.take(), name, reporter=self)
+
+    def suspend(self, timeout: float | timedelta | None = None) -> float:
+        """Let the machine go down as soon as nothing forbids it; returns after the resume.
+
+        Args:
+            timeout: For how many seconds to want it; None: until it is done, 0: now or not at all.
+
+        Returns:
+            For how many seconds the machine was down.
+
+        Raises:
+            SuspendAborted: It did not go down in time; `blockers` are the wake leases in the way.
+                The request is withdrawn.
+            GovernorGone: The governor has gone.
+        """
+        said = wire.Suspend(nanoseconds_or_none(timeout, "timeout"))
+        slept, came = self.client.call(wire.SUSPEND, said, wire.Slept)
+        came.close()
+        return slept.duration_ns / 1e9
+
+    def status(self) -> Status:
+        """The governor at this moment.
+
+        Raises:
+            GovernorGone: The governor has gone.
+        """
+        seen, came = self.client.call(wire.STATUS, wire.Nothing(), wire.Seen)
+        came.close()
+        return status_of(seen)
+
+    def why(self) -> str:
+        """Why the machine is not down: who forbids it, where that is now, and the last attempt.
+
+        Raises:
+            GovernorGone: The governor has gone.
+        """
+        answer, came = self.client.call(wire.WHY, wire.Nothing(), wire.Why)
+        came.close()
+        return "\n".join(answer.lines)
+
+    def leases(self) -> list[wire.Lease]:
+        """All wake leases, oldest first, with who asked for each.
+
+        Raises:
+            GovernorGone: The governor has gone.
+        """
+        answer, came = self.client.call(wire.LIST, wire.Nothing(), wire.Leases)
+        came.close()
+        return answer.wake_leases
+
+    def watch(self, since: int | None = None) -> Iterator[wire.WakeEvent]:
+        """What happens, from now on and without end.
+
+        Args:
+            since: Begin with the event of this number, as far as it is remembered; 0: with all.
+
+        Raises:
+            GovernorGone: The governor has gone, or we read too slowly.
+        """
+        return self.client.stream(wire.WATCH, wire.Watch(since), wire.WakeEvent)
+
+    def hop(
+        self,
+        event: str,
+        inode: int,
+        *,
+        pid: int | None = None,
+        index: int | None = None,
+    ) -> None:
+        """Tell the governor how a copy travels; see `Reporter`. `send` and `receive` do it."""
+        with contextlib.suppress(HoldfastError):  # news for people: never a reason to fail
+            self.client.tell(wire.HOP, {"event": event, "inode": inode, "pid": pid, "index": index})
+
+    def close(self) -> None:
+        """End the connection. Wake leases are not bound to it: they stay."""
+        self.client.close()

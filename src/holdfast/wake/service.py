@@ -1,0 +1,394 @@
+"""The governor at work: its socket, its back-end, its timer, and the pipes of its wake leases.
+
+The governor itself is pure (`holdfast.wake.governor`). This room tells it what happens and carries
+out what it says::
+
+    a call by the socket ──▶ _calls ───┐                       ┌──▶ Grant: answer, with the pipe
+    a pipe hangs up ──────▶ _hung_up ──┤                       ├──▶ Call: call the listener
+    the timer ────────────▶ _expire ───┼──▶ Governor ─ effects ┼──▶ GoDown: a task in the back-end
+    the back-end returns ─▶ _entered ──┤                       ├──▶ Answer: to who wants a suspend
+    the machine's doings ─▶ Host ──────┘                       └──▶ Block, Evict, Record, …
+
+Effects are carried out in their order, one input's before the next one's. `Block` may take a while;
+whatever `Grant` comes after it waits for it, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self
+
+from holdfast.clock import Alarm, SystemClock
+from holdfast.errors import HoldfastError, SuspendAborted, Unsupported
+from holdfast.ipc import Connection, Descriptors, Message, Server
+from holdfast.wake import wire
+from holdfast.wake.governor import Governor
+from holdfast.wake.model import (
+    Aborted,
+    Answer,
+    Block,
+    Call,
+    Config,
+    Evict,
+    Failed,
+    GoDown,
+    Grant,
+    Moment,
+    ReadyForShutdown,
+    ReadyForSleep,
+    Record,
+    Report,
+    Slept,
+    WakeUp,
+)
+from holdfast.wake.serving import Calls
+from holdfast.wake.tables import Clients, HeldLeases
+from holdfast.wake.token import TokenWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from holdfast.wake.backends import Backend
+    from holdfast.wake.model import Effect
+
+__all__ = ["Service", "serve"]
+
+log = logging.getLogger("holdfast.wake")
+log.addHandler(logging.NullHandler())
+
+_MOMENTS: Final = {
+    Moment.BEFORE_SUSPEND: wire.BEFORE_SUSPEND,
+    Moment.AFTER_RESUME: wire.AFTER_RESUME,
+}
+_CLOSING_S: Final = 5.0
+
+
+class Service:
+    """A governor on the running event loop, as an async context manager.
+
+    Args:
+        path: Its socket; see `holdfast.wake.socket_path` for the usual place.
+        backend: How the machine goes down.
+        config: What can be set.
+        group: A group whose processes may connect, too; else only this user's and root's.
+
+    Attributes:
+        governor: The pure one; read it, and leave it alone.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        backend: Backend,
+        *,
+        config: Config | None = None,
+        group: str | int | None = None,
+    ) -> None:
+        self.backend = backend
+        self._path = path
+        self._group = group
+        self._clock = SystemClock()
+        self.governor = Governor(config, now_ns=self._clock.boottime_ns())
+        self.leases = HeldLeases()
+        self.clients = Clients()
+        self._calls = Calls(self)
+        self._server: Server | None = None
+        self._effects: deque[Effect] = deque()
+        self._at_work = False
+        # Blocks and, behind them, grants; empty unless a block has not taken effect yet.
+        self._in_order: deque[Block | Grant] = deque()
+        # A back-end that blocks nobody says so, and its grants need not wait for a task.
+        self._blocks = getattr(backend, "blocks", True)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # -- beginning and end ------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the back-end and the socket.
+
+        Raises:
+            Unsupported: The back-end cannot work here.
+            Unavailable: What it needs cannot be reached now.
+            AlreadyExists, NotPermitted, InvalidArgument: The socket cannot be made.
+        """
+        why_not = self.backend.available()
+        if why_not is not None:
+            raise Unsupported(f"the back-end cannot work here: {why_not}", on=self.backend.name)
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm()
+        self._watch = TokenWatch()
+        try:
+            # The socket first: who is second must not touch the machine.
+            self._server = Server(
+                self._path,
+                self._calls,
+                on_opened=self.clients.opened,
+                on_closed=self._client_gone,
+                group=self._group,
+            )
+            await self.backend.open(self)
+        except BaseException:
+            self._close_own()
+            raise
+        self._loop.add_reader(self._alarm.fileno(), self._expire)
+        self._loop.add_reader(self._watch.fileno(), self._hung_up)
+        self.carry_out([])
+
+    @property
+    def path(self) -> str:
+        """Where its socket is."""
+        return self._path if self._server is None else self._server.path
+
+    async def close(self) -> None:
+        """End it. Holders notice that their wake leases forbid nothing any more."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._alarm.fileno())
+        self._loop.remove_reader(self._watch.fileno())
+        self._close_own()
+        await self.backend.close()
+        if self._tasks:  # a suspend that is under way comes back, now that the back-end is closed
+            await asyncio.wait(self._tasks, timeout=_CLOSING_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _close_own(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._watch.close()
+        self._alarm.close()
+        self.leases.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # -- what comes in ----------------------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """CLOCK_BOOTTIME."""
+        return self._clock.boottime_ns()
+
+    def _client_gone(self, connection: Connection, reason: str) -> None:
+        for listener_id in self.clients.gone(connection):
+            self.carry_out(self.governor.listener_gone(listener_id, self.now_ns()))
+
+    def _hung_up(self) -> None:
+        for token in self._watch.hung_up():
+            held = self.leases.of_token(token)
+            self.close_lease(held.number)
+
+    def close_lease(self, number: int) -> None:
+        """The last copy of a wake lease hung up, or nobody waits for it any more."""
+        held = self.leases.remove(number)
+        if held is not None:
+            self._watch.discard(held.token)
+            held.close()
+            self._calls.forget(held)
+            self.carry_out(self.governor.lease_closed(number, self.now_ns()))
+
+    def watch_lease(self, number: int) -> None:
+        """Notice from now on that its last copy is closed."""
+        held = self.leases.find(number)
+        if held is not None:
+            self._watch.add(held.token)
+
+    def _expire(self) -> None:
+        self._alarm.set(None)
+        self.carry_out(self.governor.expire(self.now_ns()))
+
+    # What the back-end tells of the machine (`BackendHost`).
+
+    def sleep_begins(self) -> None:
+        """The machine goes down of itself."""
+        self.carry_out(self.governor.sleep_begins(self.now_ns()))
+
+    def sleep_ended(self, outcome: Slept | Failed) -> None:
+        """It is back."""
+        self.carry_out(self.governor.sleep_ended(outcome, self.now_ns()))
+
+    def shutdown_begins(self) -> None:
+        """It shuts down."""
+        self.carry_out(self.governor.shutdown_begins(self.now_ns()))
+
+    def shutdown_ended(self) -> None:
+        """It does not, after all."""
+        self.carry_out(self.governor.shutdown_ended(self.now_ns()))
+
+    # -- what goes out ----------------------------------------------------------------------------
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        """Do what the governor said, and set the timer.
+
+        What it says meanwhile is done after that, in order.
+        """
+        self._effects.extend(effects)
+        if self._at_work or self._closed:
+            return
+        self._at_work = True
+        try:
+            while self._effects:
+                self._carry_out(self._effects.popleft())
+        finally:
+            self._at_work = False
+        due_ns = self.governor.next_due_ns
+        # Too early does no harm: `expire` does nothing then. Most timers are cancelled in time.
+        if due_ns is not None and (self._alarm.at_ns is None or due_ns < self._alarm.at_ns):
+            self._alarm.set(due_ns)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Record():
+                self.clients.tell_watchers(effect.event)
+            case Grant():
+                if self._in_order:
+                    self._in_order.append(effect)
+                else:
+                    self._calls.grant(effect.lease_id)
+            case Block():
+                self._block(effect)
+            case Call():
+                self._call(effect)
+            case GoDown():
+                self._begin(self._go_down(effect.attempt))
+            case WakeUp():
+                self.backend.wake(effect.attempt)
+            case ReadyForSleep():
+                self.backend.ready_for_sleep()
+            case ReadyForShutdown():
+                self.backend.ready_for_shutdown()
+            case Answer():
+                self._answer(effect)
+            case Evict():
+                connection = self.clients.evicted(effect.listener_id)
+                if connection is not None:
+                    said = wire.Evicted(effect.listener_id, effect.reason)
+                    connection.tell(wire.EVICTED, said)
+            case Report():
+                log.warning("%s: %s", effect.signature, effect.sentence)
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _block(self, effect: Block) -> None:
+        if not self._blocks:
+            return
+        self._in_order.append(effect)
+        if len(self._in_order) == 1:
+            self._begin(self._in_turn())
+
+    async def _in_turn(self) -> None:
+        while self._in_order:
+            first = self._in_order[0]
+            if isinstance(first, Block):
+                try:
+                    await self.backend.block(first.held)
+                except Exception:  # it promises not to; a wake lease must not wait for ever
+                    log.exception("the back-end %s could not block", self.backend.name)
+            else:
+                self._calls.grant(first.lease_id)
+            self._in_order.popleft()
+
+    async def _go_down(self, attempt: int) -> None:
+        outcome: Slept | Failed
+        try:
+            outcome = await self.backend.suspend(attempt)
+        except Exception as error:  # it promises not to; the machine must not seem down for ever
+            log.exception("the back-end %s failed", self.backend.name)
+            outcome = Failed(f"a fault in the back-end: {error!r}")
+        self.carry_out(self.governor.backend_done(attempt, outcome, self.now_ns()))
+
+    def _call(self, effect: Call) -> None:
+        connection = self.clients.connection_of(effect.listener_id)
+        if connection is None:
+            return  # the governor will hear that it has gone
+
+        def on_answer(answer: Message | HoldfastError, _: Descriptors) -> None:
+            if isinstance(answer, HoldfastError):
+                if connection.closed:
+                    return  # that it has gone is another thing than an answer
+                log.warning("listener %d could not be called: %s", effect.listener_id, answer)
+            self.carry_out(
+                self.governor.answered(effect.listener_id, effect.call_id, self.now_ns())
+            )
+
+        connection.start_call(_MOMENTS[effect.moment], wire.Called(effect.listener_id), on_answer)
+
+    def _answer(self, effect: Answer) -> None:
+        request = self.clients.requests.pop(effect.request_id, None)
+        if request is None:
+            return
+        outcome = effect.outcome
+        if isinstance(outcome, Aborted):
+            request.fail(
+                SuspendAborted(
+                    outcome.sentence,
+                    blockers=outcome.blockers,
+                    hint="`holdfast wake why` says who holds what",
+                )
+            )
+        else:
+            request.answer(wire.Slept(outcome.duration_ns, outcome.reason))
+
+
+async def serve(
+    path: str,
+    backend: Backend,
+    *,
+    config: Config | None = None,
+    group: str | int | None = None,
+    ready: Callable[[str], object] | None = None,
+) -> None:
+    """Run a governor until SIGTERM, SIGINT or cancellation, which all end it cleanly.
+
+    It raises this process's limit of descriptors as far as it may: each wake lease takes one.
+
+    Args:
+        path: Its socket.
+        backend: How the machine goes down: `Simulated`, `Logind`, `Command`.
+        config: What can be set.
+        group: A group whose processes may connect, too.
+        ready: Called with the socket's path once clients may connect.
+
+    Raises:
+        Unsupported: The back-end cannot work here.
+        Unavailable: What it needs cannot be reached now.
+        AlreadyExists, NotPermitted, InvalidArgument: The socket cannot be made.
+    """
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    caught = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # In another thread than the main one there are no signals, and who cancels ends it.
+        with contextlib.suppress(ValueError, RuntimeError):
+            loop.add_signal_handler(number, over.set)
+            caught.append(number)
+    _raise_limit()
+    try:
+        async with Service(path, backend, config=config, group=group) as service:
+            if ready is not None:
+                ready(service.path)
+            await over.wait()
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def _raise_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

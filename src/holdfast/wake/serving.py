@@ -1,0 +1,285 @@
+"""What the governor's service does for each call by its socket."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from holdfast.errors import InvalidArgument, OutOfSpace, Unsupported
+from holdfast.wake import wire
+from holdfast.wake.causes import explain
+from holdfast.wake.holders import scan
+from holdfast.wake.hops import Hops, Process
+from holdfast.wake.model import OnTimeout, WakeLeaseKind
+from holdfast.wake.tables import Caller, Held, as_event
+from holdfast.wake.token import Token
+from holdfast.wake.whereabouts import HoldState, in_words, whereabouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdfast.ipc import Request
+    from holdfast.wake.hops import Trail
+    from holdfast.wake.service import Service
+
+__all__ = ["Calls"]
+
+WATCHERS_MAX: Final = 256
+# So many wake leases are looked for in all processes to say why; the oldest.
+_LOOKED_FOR_MAX: Final = 16
+
+
+class Calls:
+    """One method for each call; called with a request, it finds the method.
+
+    Args:
+        service: The service whose calls these are.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._hops = Hops()
+        self._looking: asyncio.Task[list[str]] | None = None
+        self._methods: dict[str, Callable[[Request, Caller], None]] = {
+            wire.ACQUIRE: self._acquire,
+            wire.ACQUIRE_WITH_TOKEN: self._acquire_with_token,
+            wire.APPLICATION_ACTIVITY: self._application_activity,
+            wire.LISTEN: self._listen,
+            wire.UNLISTEN: self._unlisten,
+            wire.SUSPEND: self._suspend,
+            wire.STATUS: self._status,
+            wire.LIST: self._list,
+            wire.WHY: self._why,
+            wire.WATCH: self._watch,
+            wire.HOP: self._hop,
+        }
+
+    def __call__(self, request: Request) -> None:
+        """Do what is asked, or begin to.
+
+        Raises:
+            HoldfastError: It cannot be done; that is the answer.
+        """
+        method = self._methods.get(request.method)
+        if method is None:
+            raise Unsupported("the governor has no such method", on=request.method[:80])
+        method(request, request.connection.context)
+
+    # -- wake leases ------------------------------------------------------------------------------
+
+    def _acquire(self, request: Request, caller: Caller) -> None:
+        said = request.parameters(wire.Acquire)
+        kind = WakeLeaseKind.UNMONITORED if said.unmonitored else WakeLeaseKind.WAKE
+        self._ask_for(request, caller, said.name, kind)
+
+    def _application_activity(self, request: Request, caller: Caller) -> None:
+        self._ask_for(
+            request, caller, request.parameters(wire.Acquire).name, WakeLeaseKind.ACTIVITY
+        )
+
+    def _ask_for(self, request: Request, caller: Caller, name: str, kind: WakeLeaseKind) -> None:
+        token, writing = Token.make()
+        self._add(request, caller, name, kind, token, writing)
+
+    def _acquire_with_token(self, request: Request, caller: Caller) -> None:
+        said = request.parameters(wire.Acquire)
+        token = Token.adopt(request.descriptors.take())
+        if token.hung_up():  # it was given up before it was had; there is nothing to keep
+            token.close()
+            request.answer()
+            return
+        if self._service.leases.of_inode(token.inode) is not None:
+            token.close()
+            raise InvalidArgument("this pipe is a wake lease already", on=said.name)
+        kind = WakeLeaseKind.UNMONITORED if said.unmonitored else WakeLeaseKind.WAKE
+        number = self._add(request, caller, said.name, kind, token, -1)
+        self._service.watch_lease(number)
+
+    def _add(
+        self,
+        request: Request,
+        caller: Caller,
+        name: str,
+        kind: WakeLeaseKind,
+        token: Token,
+        writing: int,
+    ) -> int:
+        service = self._service
+        now_ns = service.now_ns()
+        number = service.leases.new_number()
+        who = caller.requester()
+        held = Held(number, name, kind, who, token, writing, request, now_ns)
+        try:
+            effects = service.governor.acquire(number, name, kind, who, now_ns)
+        except BaseException:
+            held.close()
+            raise
+        service.leases.add(held)
+        self._hops.opened(token.inode, caller.process(), now_ns)
+        request.on_withdrawn = partial(self.close, number)
+        service.carry_out(effects)
+        return number
+
+    def grant(self, number: int) -> None:
+        """The wake lease is held: answer."""
+        held = self._service.leases.find(number)
+        if held is None or held.request is None:
+            return  # nobody waits for it any more
+        request, held.request = held.request, None
+        held.granted_ns = self._service.now_ns()
+        writing, held.writing = held.writing, -1
+        if writing < 0:
+            request.answer()
+            return
+        # Watched from the instant on at which a copy is outside. If the answer cannot be sent, it
+        # is closed, and that is a hang-up like every other.
+        self._service.watch_lease(number)
+        request.answer(None, [writing])
+
+    def close(self, number: int) -> None:
+        """Nobody waits for it any more."""
+        self._service.close_lease(number)
+
+    def forget(self, held: Held) -> None:
+        """It was closed; what was said of its copies is history."""
+        self._hops.closed(held.token.inode)
+
+    # -- listeners and requests -------------------------------------------------------------------
+
+    def _listen(self, request: Request, caller: Caller) -> None:
+        said = request.parameters(wire.Listen)
+        service = self._service
+        number = service.clients.new_listener(caller)
+        try:
+            effects = service.governor.listener_registered(
+                number,
+                said.name,
+                caller.requester(),
+                service.now_ns(),
+                timeout_ns=said.timeout_ns,
+                on_timeout=OnTimeout(said.on_timeout),
+            )
+        except BaseException:
+            service.clients.unlisten(number)
+            raise
+        request.answer(wire.Listening(number))  # before it can be called
+        service.carry_out(effects)
+
+    def _unlisten(self, request: Request, caller: Caller) -> None:
+        number = request.parameters(wire.Listening).listener
+        service = self._service
+        if number in caller.listeners:  # one that was evicted is none, and nobody need know that
+            service.clients.unlisten(number)
+            service.carry_out(service.governor.listener_gone(number, service.now_ns()))
+        request.answer()
+
+    def _suspend(self, request: Request, caller: Caller) -> None:
+        timeout_ns = request.parameters(wire.Suspend).timeout_ns
+        if timeout_ns is not None and timeout_ns < 0:
+            raise InvalidArgument("a time-out must not be negative", on=str(timeout_ns))
+        service = self._service
+        now_ns = service.now_ns()
+        number = service.clients.new_request(request)
+        deadline_ns = None if timeout_ns is None else now_ns + timeout_ns
+        try:
+            effects = service.governor.suspend_requested(number, now_ns, deadline_ns=deadline_ns)
+        except BaseException:
+            del service.clients.requests[number]
+            raise
+        request.on_withdrawn = partial(self._withdrawn, number)
+        service.carry_out(effects)
+
+    def _withdrawn(self, number: int) -> None:
+        service = self._service
+        if service.clients.requests.pop(number, None) is not None:
+            service.carry_out(service.governor.suspend_withdrawn(number, service.now_ns()))
+
+    # -- what can be seen -------------------------------------------------------------------------
+
+    def _status(self, request: Request, caller: Caller) -> None:
+        seen = self._service.governor.status()
+        request.answer(
+            wire.Seen(
+                state=seen.state.value,
+                suspends=seen.suspends,
+                aborts=seen.aborts,
+                failures=seen.failures,
+                last_failure=seen.last_failure,
+                last_sleep_ns=seen.last_sleep_ns,
+                total_sleep_ns=seen.total_sleep_ns,
+                wake_leases=tuple(lease.name for lease in seen.wake_leases),
+                wake_lease_count=seen.wake_lease_count,
+                listeners=seen.listeners,
+                requests=seen.requests,
+                backend=self._service.backend.name,
+            )
+        )
+
+    def _list(self, request: Request, caller: Caller) -> None:
+        request.answer(wire.Leases([held.on_the_wire() for held in self._service.leases]))
+
+    def _watch(self, request: Request, caller: Caller) -> None:
+        since = request.parameters(wire.Watch).since
+        if not request.more:
+            raise InvalidArgument('who watches asks for "more"', on=request.method)
+        watchers = self._service.clients.watchers
+        if len(watchers) >= WATCHERS_MAX:
+            raise OutOfSpace(f"there are {len(watchers)} watchers already")
+        request.on_withdrawn = partial(watchers.discard, request)
+        watchers.add(request)
+        if since is not None:
+            for event in self._service.governor.events:
+                if event.number >= since:
+                    request.answer(as_event(event), continues=True)
+
+    def _why(self, request: Request, caller: Caller) -> None:
+        # A look at all processes takes milliseconds or more: in a thread, and one at a time.
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._reasons())
+        self._looking.add_done_callback(partial(self._tell_why, request))
+
+    def _tell_why(self, request: Request, looking: asyncio.Task[list[str]]) -> None:
+        if looking.cancelled():
+            return
+        error = looking.exception()
+        if error is not None:
+            request.fail(Unsupported(f"the reasons cannot be found ({error!r})"))
+        else:
+            request.answer(wire.Why(looking.result()))
+
+    async def _reasons(self) -> list[str]:
+        service = self._service
+        held = list(service.leases)[:_LOOKED_FOR_MAX]
+        pipes = [each.token.inode for each in held]
+        likely = [each.requester.pid for each in held if each.requester.pid]
+        seen = await asyncio.to_thread(scan, pipes, first=likely)
+        now_ns = service.now_ns()
+        lines = explain(service.governor.status(), now_ns)
+        for each in held:
+            trail: Trail | None = self._hops.trail(each.token.inode)
+            if trail is None or service.leases.find(each.number) is None:
+                continue  # closed while we looked
+            where = whereabouts(trail, seen)
+            plain = len(where.holdings) == 1 and (
+                where.holdings[0].holder.pid == each.requester.pid
+                and where.holdings[0].holder.state is HoldState.HOLDING
+            )
+            if not plain:
+                words = in_words(where, each.name, each.asked_ns, now_ns)
+                lines.append(f"{words[:1].upper()}{words[1:]}.")
+        return lines
+
+    def _hop(self, request: Request, caller: Caller) -> None:
+        said = request.parameters(wire.HopReport)
+        now_ns = self._service.now_ns()
+        who = caller.process()
+        match said.event:
+            case "sent":
+                receiver = None if said.pid is None else Process(said.pid)
+                self._hops.sent(said.inode, who, now_ns, receiver=receiver, index=said.index)
+            case "received":
+                self._hops.received(said.inode, who, now_ns, index=said.index)
+            case "released":
+                self._hops.released(said.inode, who, now_ns)
+        request.answer()

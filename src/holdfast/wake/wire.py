@@ -1,0 +1,228 @@
+"""What clients and the governor's service say to each other, by method.
+
+======================  ===========================================================================
+Acquire                 name, unmonitored → the write end of a pipe beside the answer, which comes
+                        once the wake lease is held
+AcquireWithToken        the same, and the caller sends the read end of a pipe of its own
+ApplicationActivity     name → as Acquire, granted only while the machine is awake
+Listen                  name, time-out → the listener's number; from then on the service calls
+                        BeforeSuspend and AfterResume, and perhaps Evicted, of the same connection
+Unlisten                number →
+Suspend                 time-out → how long the machine slept, or SuspendAborted; withdrawn if the
+                        caller cancels it or goes
+Status, List, Why       → what can be seen
+Watch                   more: the last events and then each new one
+Hop                     oneway: a copy of a wake lease was sent, received or let go
+======================  ===========================================================================
+
+Durations are int nanoseconds, instants int nanoseconds of CLOCK_BOOTTIME.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+__all__ = [
+    "ACQUIRE",
+    "ACQUIRE_WITH_TOKEN",
+    "AFTER_RESUME",
+    "APPLICATION_ACTIVITY",
+    "BEFORE_SUSPEND",
+    "EVICTED",
+    "HOP",
+    "INTERFACE",
+    "LIST",
+    "LISTEN",
+    "STATUS",
+    "SUSPEND",
+    "UNLISTEN",
+    "WATCH",
+    "WHY",
+    "Acquire",
+    "Called",
+    "Evicted",
+    "HopReport",
+    "Lease",
+    "Leases",
+    "Listen",
+    "Listening",
+    "Nothing",
+    "Seen",
+    "Slept",
+    "Suspend",
+    "WakeEvent",
+    "Watch",
+    "Why",
+]
+
+INTERFACE: Final = "org.holdfast.wake."
+
+ACQUIRE: Final = INTERFACE + "Acquire"
+ACQUIRE_WITH_TOKEN: Final = INTERFACE + "AcquireWithToken"
+APPLICATION_ACTIVITY: Final = INTERFACE + "ApplicationActivity"
+LISTEN: Final = INTERFACE + "Listen"
+UNLISTEN: Final = INTERFACE + "Unlisten"
+SUSPEND: Final = INTERFACE + "Suspend"
+STATUS: Final = INTERFACE + "Status"
+LIST: Final = INTERFACE + "List"
+WHY: Final = INTERFACE + "Why"
+WATCH: Final = INTERFACE + "Watch"
+HOP: Final = INTERFACE + "Hop"
+
+BEFORE_SUSPEND: Final = INTERFACE + "BeforeSuspend"
+AFTER_RESUME: Final = INTERFACE + "AfterResume"
+EVICTED: Final = INTERFACE + "Evicted"
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """Parameters of who has nothing to say."""
+
+
+class Acquire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Parameters of `ACQUIRE`, `ACQUIRE_WITH_TOKEN` and `APPLICATION_ACTIVITY`."""
+
+    name: str
+    unmonitored: bool = False
+
+
+class Listen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Parameters of `LISTEN`."""
+
+    name: str
+    timeout_ns: int | None = None
+    on_timeout: Literal["abort", "go_on", "evict"] = "abort"
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """The answer to `LISTEN`, and the parameters of `UNLISTEN`."""
+
+    listener: int
+
+
+class Called(msgspec.Struct, frozen=True):
+    """Parameters of `BEFORE_SUSPEND` and `AFTER_RESUME`."""
+
+    listener: int
+
+
+class Evicted(msgspec.Struct, frozen=True):
+    """Parameters of `EVICTED`."""
+
+    listener: int
+    reason: str
+
+
+class Suspend(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Parameters of `SUSPEND`; None: wait for ever."""
+
+    timeout_ns: int | None = None
+
+
+class Slept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to `SUSPEND`."""
+
+    duration_ns: int
+    reason: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The answer to `STATUS`."""
+
+    state: str
+    suspends: int
+    aborts: int
+    failures: int
+    last_failure: str | None
+    last_sleep_ns: int | None
+    total_sleep_ns: int
+    wake_leases: tuple[str, ...]
+    wake_lease_count: int
+    listeners: tuple[str, ...]
+    requests: int
+    backend: str
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """One wake lease, in the answer to `LIST`.
+
+    Attributes:
+        number: Its number with the governor.
+        name: What it is for.
+        kind: "wake", "unmonitored" or "activity".
+        inode: Of its pipe: the same for all copies.
+        pid: Of the process that asked for it, or 0.
+        uid: Of the same, or -1.
+        command: What it is called; may be empty.
+        asked_ns: When it was asked for, in nanoseconds of CLOCK_BOOTTIME.
+        granted_ns: When it was granted; None: it waits.
+    """
+
+    number: int
+    name: str
+    kind: str
+    inode: int
+    pid: int
+    uid: int
+    command: str
+    asked_ns: int
+    granted_ns: int | None
+
+
+class Leases(msgspec.Struct, frozen=True):
+    """The answer to `LIST`, oldest first."""
+
+    wake_leases: list[Lease]
+
+
+class Why(msgspec.Struct, frozen=True):
+    """The answer to `WHY`: sentences."""
+
+    lines: list[str]
+
+
+class Watch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Parameters of `WATCH`.
+
+    Attributes:
+        since: Begin with the event of this number, if it is remembered; None: with the next one.
+    """
+
+    since: int | None = None
+
+
+class WakeEvent(msgspec.Struct, frozen=True):
+    """One answer to `WATCH`; see the table in `holdfast.wake.governor`.
+
+    Attributes:
+        number: Counts from 0 and never stops: a gap was forgotten before it could be sent.
+        at_ns: When, in nanoseconds of CLOCK_BOOTTIME.
+        kind: What happened.
+        name: Of the wake lease or listener that it is about; may be empty.
+        subject: The number of the wake lease, listener, request or attempt, or -1.
+        detail: A few words more; may be empty.
+    """
+
+    number: int
+    at_ns: int
+    kind: str
+    name: str
+    subject: int
+    detail: str
+
+
+class HopReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Parameters of `HOP`.
+
+    Attributes:
+        event: What became of a copy.
+        inode: Of the wake lease.
+        pid: To whom it was sent, if that is known.
+        index: The message that it goes with.
+    """
+
+    event: Literal["sent", "received", "released"]
+    inode: int
+    pid: int | None = None
+    index: int | None = None
