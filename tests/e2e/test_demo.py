@@ -46,8 +46,8 @@ def run(place: Path, *arguments: str) -> tuple[int, str, str]:
     return child.returncode, out, err
 
 
-def players_of(place: Path) -> list[int]:
-    """The processes whose command line names the directory."""
+def players_of(place: Path, role: str = "") -> list[int]:
+    """The processes whose command line names the directory, and the role."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -55,7 +55,7 @@ def players_of(place: Path) -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if str(place).encode() in command:
+            if str(place).encode() in command and f"\0{role}\0".encode() in command + b"\0\0":
                 found.append(int(entry.name))
     return found
 
@@ -69,11 +69,19 @@ def eventually_gone(place: Path) -> bool:
     return False
 
 
-def test_every_promise_is_kept_and_has_evidence(place: Path) -> None:
-    """K2, K5, K6, K26, K37, K46, K48, K55, K56, K68: with deaths in the middle of everything."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What all acts together have shown."""
+    place = tmp_path_factory.mktemp("demo")
     code, out, err = run(place, "--seconds", "3", "--seed", "7", "--json")
     assert code == 0, out + err
-    result = json.loads(out)
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+def test_every_promise_is_kept_and_has_evidence(whole: dict[str, Any]) -> None:
+    """K2, K5, K6, K26, K37, K46, K48, K55, K56, K68: with deaths in the middle of everything."""
+    result = whole
     assert result["kept"] is True
     assert (result["seconds"], result["seed"]) == (3.0, 7)
     of = {promise["name"]: promise["of"] for promise in result["promises"]}
@@ -92,78 +100,126 @@ def test_every_promise_is_kept_and_has_evidence(place: Path) -> None:
     assert of["versions shown too soon"] > 20
     assert of["last of a burst not shown"] > 3
     assert of["states that do not vanish"] > 5
+    assert of["live hosts called dead"] > 50
+    assert of["deaths heard of too late"] >= 4
+    assert of["two hosts sampling at once"] > 20
+    assert of["halt at a host's fall"] >= 1
+    assert of["views that differ"] >= 10
     assert of["states left behind"] >= 6
-    assert any("sampler killed" in event["what"] for event in result["events"])
+    happened = [event["what"] for event in result["events"]]
+    assert any("sampler killed" in what for what in happened)
+    assert any("4 of 4 have heard" in what for what in happened)
 
 
+def test_one_act_is_played_alone(place: Path) -> None:
+    code, out, err = run(place, "--seconds", "1", "--act", "rallying", "--json")
+    assert code == 0, out + err
+    names = [promise["name"] for promise in json.loads(out)["promises"]]
+    assert names == ["lost wake-ups, one by one", "failing processes", "states left behind"]
+
+
+def test_a_host_that_was_stopped_finds_out_and_is_a_member_again(place: Path) -> None:
+    """The first trouble is a death; then a host is stopped until another one samples."""
+    code, out, err = run(place, "--seconds", "5", "--act", "gathering", "--json")
+    assert code == 0, out + err
+    result = json.loads(out)
+    [dead] = [one for one in result["promises"] if one["name"] == "live hosts called dead"]
+    assert dead["counts"]["kills"] >= 1
+    assert dead["counts"]["stops"] >= 1
+    assert dead["counts"]["told"] == 4 * (dead["counts"]["kills"] + dead["counts"]["stops"])
+    happened = [event["what"] for event in result["events"]]
+    [stopped, heard, back] = [what for what in happened if "host" in what][3:6]
+    name = stopped.partition(",")[0]
+    assert stopped == f"{name}, which samples, is stopped"
+    assert heard.startswith(f"{name} stopped: 4 of 4 have heard, ")
+    assert back == f"{name} is back: all see the same"
+
+
+# What is spoilt, in which act, and the promise that it breaks.
 BROKEN = {
-    "torn": "torn reads",
-    "back": "versions going back",
-    "deaf": "lost wake-ups, in a stream",
-    "asleep": "lost wake-ups, one by one",
-    "heirless": "halt at a sampler's death",
-    "lost": "lost or doubled updates",
-    "twice": "lost or doubled updates",
-    "sum": "totals that are no sum",
-    "held": "halt at a counter's death",
-    "fall": "failing processes",
-    "half": "half a commit",
-    "stuck": "halt at a pairer's death",
-    "usurp": "commits of a former leader",
-    "two": "two leaders at once",
-    "heirs": "halt at a leader's fall",
-    "hasty": "versions shown too soon",
-    "dozing": "last of a burst not shown",
-    "ghost": "states that do not vanish",
-    "litter": "states left behind",
+    "torn": ("sampling", "torn reads"),
+    "back": ("sampling", "versions going back"),
+    "deaf": ("sampling", "lost wake-ups, in a stream"),
+    "asleep": ("rallying", "lost wake-ups, one by one"),
+    "heirless": ("sampling", "halt at a sampler's death"),
+    "lost": ("counting", "lost or doubled updates"),
+    "twice": ("counting", "lost or doubled updates"),
+    "sum": ("counting", "totals that are no sum"),
+    "held": ("counting", "halt at a counter's death"),
+    "fall": ("counting", "failing processes"),
+    "half": ("pairing", "half a commit"),
+    "stuck": ("pairing", "halt at a pairer's death"),
+    "usurp": ("leading", "commits of a former leader"),
+    "two": ("leading", "two leaders at once"),
+    "heirs": ("leading", "halt at a leader's fall"),
+    "hasty": ("pacing", "versions shown too soon"),
+    "dozing": ("pacing", "last of a burst not shown"),
+    "ghost": ("vanishing", "states that do not vanish"),
+    "hang": ("gathering", "live hosts called dead"),
+    "deafened": ("gathering", "deaths heard of too late"),
+    "trusting": ("gathering", "two hosts sampling at once"),
+    "unheeded": ("gathering", "halt at a host's fall"),
+    "stray": ("gathering", "views that differ"),
+    "litter": ("vanishing", "states left behind"),
 }
 
 
-def test_for_each_promise_there_is_a_saboteur() -> None:
-    from holdfast.demo.acts import SABOTAGE
+def test_for_each_promise_there_is_a_saboteur(whole: dict[str, Any]) -> None:
+    from holdfast.demo.acts import ACTS, SABOTAGE
 
     assert set(BROKEN) == set(SABOTAGE)
+    assert {act for act, _ in BROKEN.values()} == set(ACTS)
+    promised = {promise["name"] for promise in whole["promises"]}
+    assert promised == {promise for _, promise in BROKEN.values()}
 
 
 @pytest.mark.parametrize("sabotage", BROKEN)
 def test_each_check_can_fail(place: Path, sabotage: str) -> None:
     """A check that cannot fail is worth nothing."""
-    code, out, err = run(place, "--seconds", "1", "--seed", "7", "--json", "--break", sabotage)
+    act, promise = BROKEN[sabotage]
+    options = ("--seconds", "1", "--seed", "7", "--act", act, "--json", "--break", sabotage)
+    code, out, err = run(place, *options)
     assert code == 1, out + err
     assert out, err
-    broken = [promise["name"] for promise in json.loads(out)["promises"] if not promise["kept"]]
-    assert BROKEN[sabotage] in broken
+    assert promise in [one["name"] for one in json.loads(out)["promises"] if not one["kept"]]
 
 
 def test_a_state_that_is_left_behind_is_one_whatever_its_files(place: Path) -> None:
     """K26: a state has two."""
-    _, out, _ = run(place, "--seconds", "1", "--json", "--break", "litter")
+    options = ("--seconds", "1", "--act", "vanishing", "--json")
+    _, out, _ = run(place, *options, "--break", "litter")
     [left] = [one for one in json.loads(out)["promises"] if one["name"] == "states left behind"]
     assert (left["seen"], left["counts"]["files"]) == (1, 2)
 
 
 def test_a_broken_promise_is_named_in_the_table(place: Path) -> None:
-    code, out, _ = run(place, "--seconds", "1", "--break", "torn")
+    code, out, _ = run(place, "--seconds", "1", "--act", "sampling", "--break", "torn")
     assert code == 1
     assert "BROKEN: torn reads" in out.splitlines()[-1]
 
 
 def test_in_a_pipe_it_tells_a_line_a_second_and_prints_the_table(place: Path) -> None:
-    code, out, err = run(place, "--seconds", "2.5")
+    code, out, err = run(place, "--seconds", "2.5", "--act", "sampling", "--act", "gathering")
     assert code == 0, out + err
     assert out.splitlines()[-1] == "All promises were kept."
-    assert len([line for line in err.splitlines() if "sampler" in line]) == 2
+    assert len([line for line in err.splitlines() if " reader " in line]) == 2
+    told = [line for line in err.splitlines() if " s  host" in line]
+    assert "is killed" in told[0]
+    assert "have heard" in told[1]
+    assert "is back: all see the same" in told[2]
 
 
 @pytest.fixture
 def playing(place: Path) -> Iterator[subprocess.Popen[str]]:
     """A demo in the middle of its play."""
-    with start(place, "--seconds", "60", process_group=0) as child:
+    acts = ("sampling", "leading", "vanishing", "gathering")
+    options = [word for act in acts for word in ("--act", act)]
+    with start(place, "--seconds", "60", *options, process_group=0) as child:
         assert child.stderr
         for line in child.stderr:
-            if "sampler" in line:
+            if " reader " in line:
                 break
-        assert len(players_of(place)) > 5
+        assert len(players_of(place)) > 10
         yield child
         child.kill()
 
@@ -190,11 +246,53 @@ def test_the_players_die_with_a_stage_that_is_killed(
     assert eventually_gone(place)
 
 
+# A process of the demo's session takes over its orphans: then the kernel does not end those of them
+# that are stopped, as it otherwise does (setpgid(2), on orphaned process groups).
+FOSTER = """
+import subprocess, sys
+from holdfast.supervise.launcher import PR_SET_CHILD_SUBREAPER, prctl
+
+assert prctl(PR_SET_CHILD_SUBREAPER, 1)
+with subprocess.Popen(sys.argv[1:], process_group=0) as demo:
+    print(demo.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_player_that_is_stopped_dies_with_the_stage_too(place: Path) -> None:
+    """It cannot read that its input has ended."""
+    demo = [*PROGRAM, "--seconds", "60", "--act", "sampling"]
+    with subprocess.Popen(
+        [sys.executable, "-c", FOSTER, *demo],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HOLDFAST_STATE_DIR": str(place)},
+    ) as foster:
+        assert foster.stdin
+        assert foster.stdout
+        assert foster.stderr
+        pid = int(foster.stdout.readline())
+        for line in foster.stderr:
+            if " reader " in line:
+                break
+        [reader] = players_of(place, "reader")
+        os.kill(reader, signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        gone = eventually_gone(place)
+        foster.stdin.close()
+    assert gone
+
+
 def test_on_a_terminal_there_is_a_live_picture(place: Path) -> None:
     master, slave = pty.openpty()
     environment = os.environ | {"HOLDFAST_STATE_DIR": str(place), "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(
-        [*PROGRAM, "--seconds", "1"], stdout=slave, stderr=slave, env=environment
+        [*PROGRAM, "--seconds", "1", "--act", "gathering"],
+        stdout=slave,
+        stderr=slave,
+        env=environment,
     ) as child:
         os.close(slave)
         shown = b""
@@ -206,6 +304,9 @@ def test_on_a_terminal_there_is_a_live_picture(place: Path) -> None:
     os.close(master)
     assert child.returncode == 0, shown
     assert b"a second" in shown
+    assert b"sees 0 1 2 3 4" in shown
+    assert b"which samples, is killed" in shown
+    assert b"heard after" in shown
     assert b"All promises were kept." in shown
 
 

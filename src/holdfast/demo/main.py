@@ -119,6 +119,7 @@ def _play(stage: Stage, names: list[str]) -> list[Promise]:
             screen.update()
             time.sleep(STEP_S)
         screen.rest()
+        stage.meanwhile = screen.update
         for act in acts:
             act.finish()
     finally:

@@ -1,18 +1,21 @@
 """A player, from inside: ``python -m holdfast.demo.player``, started by the stage and only by it.
 
 A player obeys its standard input: "go", "stop", and its end, which is the end of the stage: however
-that process died, its players die with it.
+that process died, its players die with it. One that is stopped does not read; so the kernel is told
+to kill it, too.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import threading
 
 from holdfast.demo.tally import READY, Row, Tally
 from holdfast.state import Namespace
+from holdfast.supervise.launcher import PR_SET_PDEATHSIG, prctl
 
 __all__ = ["Part", "main"]
 
@@ -82,6 +85,7 @@ def main(arguments: list[str]) -> None:
     """Play one role to its end."""
     from holdfast.demo.acts import ROLES
 
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     directory, role, row, number, seed, sabotage = arguments
     ROLES[role](Part(directory, int(row), int(number), random.Random(seed), sabotage))
 

@@ -46,6 +46,7 @@ class Screen:
         self._due = 0.0
         self._before: dict[str, tuple[float, int]] = {}
         self._events_told = self._events_counted = 0
+        self._over = False
 
     def open(self) -> None:
         """Begin to show."""
@@ -69,13 +70,14 @@ class Screen:
             self._live.update(self._picture(lines), refresh=True)
         else:
             self._tell()
-            self.say(self._sentence(lines))
+            if not self._over:
+                self.say(self._sentence(lines))
 
     def rest(self) -> None:
-        """The time is over; whoever has begun something ends it now, and nothing moves."""
-        if self._live:
-            lines = [(line, self._rate(line)) for line in self._lines()]
-            self._live.update(self._picture(lines, "what was begun is ended"), refresh=True)
+        """The time is over; whoever has begun something ends it now."""
+        self._over = True
+        self._due = time.monotonic()
+        self.update()
 
     def _rate(self, line: Line) -> int:
         at, count = self._before[line.who]
@@ -100,7 +102,7 @@ class Screen:
                 self.say(f"{event.at_s:7.2f} s  {event.what}")
         self._events_told = len(self._stage.events)
 
-    def _picture(self, lines: Sequence[tuple[Line, int]], doing: str = "") -> Group:
+    def _picture(self, lines: Sequence[tuple[Line, int]]) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for head in ("who", "pid", "does", "a second", "so far", ""):
             right = head in {"a second", "so far"}
@@ -109,7 +111,8 @@ class Screen:
             pids = " ".join(str(player.pid) for player in line.lives)
             table.add_row(line.who, pids, line.doing, f"{rate:,}", f"{line.count:,}", line.note)
         elapsed_s = min(self._stage.elapsed_s, self._stage.seconds)
-        title = Text(f"{elapsed_s:.0f} of {self._stage.seconds:g} s  {doing}", style="bold")
+        doing = "; what was begun is ended" if self._over else ""
+        title = Text(f"{elapsed_s:.0f} of {self._stage.seconds:g} s{doing}", style="bold")
         least, most = EVENTS_SHOWN
         room = self._console.height - len(lines) - 4  # for title, heading, a gap and the cursor
         told = [

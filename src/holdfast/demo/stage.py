@@ -21,7 +21,7 @@ from holdfast.errors import Unavailable
 from holdfast.state import Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
@@ -123,6 +123,7 @@ class Stage(Closing):
         sabotage: What is spoilt on purpose; mostly "".
         seconds: How long the play lasts.
         events: What has happened so far.
+        meanwhile: Called while an act waits at the end, to show how it ends.
     """
 
     def __init__(self, seconds: float, seed: int, sabotage: str = "") -> None:
@@ -131,6 +132,7 @@ class Stage(Closing):
         self.sabotage = sabotage
         self.events: list[Event] = []
         self.players: list[Player] = []
+        self.meanwhile: Callable[[], None] = _nothing
         self._rows = 0
         self._began = time.monotonic()
         place = os.environ.get("HOLDFAST_STATE_DIR") or "/dev/shm"  # noqa: S108 - mkdtemp is private
@@ -169,6 +171,11 @@ class Stage(Closing):
     def elapsed_s(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self._began
+
+    def pause(self) -> None:
+        """Let a moment pass, when the play is over and something is still to end."""
+        self.meanwhile()
+        time.sleep(0.01)
 
     def note(self, what: str, *, aloud: bool = False) -> None:
         """Write something into the book of events."""
@@ -254,6 +261,10 @@ class Stage(Closing):
         if self._made:
             with contextlib.suppress(OSError):
                 os.rmdir(self._made)
+
+
+def _nothing() -> None:
+    """As long as there is nobody to show anything to."""
 
 
 def _made(place: str) -> str | None:

@@ -130,9 +130,9 @@ class Counting:
     def _goes_on(self) -> bool:
         """Whether the others have counted on since the last death."""
         if self._total_at_death >= 0:
-            late = self._stage.elapsed_s > self._killed_s + GO_ON_LIMIT_S
-            if self._numbers()[0] > self._total_at_death or late:
-                self._halts += late
+            went_on = self._numbers()[0] > self._total_at_death  # whenever: this may be called late
+            if went_on or self._stage.elapsed_s > self._killed_s + GO_ON_LIMIT_S:
+                self._halts += not went_on
                 self._total_at_death = -1
         return self._total_at_death < 0
 

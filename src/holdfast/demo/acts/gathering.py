@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["SABOTAGE", "Gathering", "bound_s"]
 
 PAUSE_S = (0.2, 0.6)  # between one trouble and the next
-CURTAIN_S = 3.0  # as long as that before the end no trouble begins, if there was one
+CURTAIN_S = 3.0  # as long as that before the end no trouble begins, if there were enough
+ENOUGH_S = 5.0  # a play as long as that shows a death and a stop, a shorter one a death
 GRACE_S = 1.0  # so long after the bound whoever has not heard will not hear
-AGREE_LIMIT_S = 12.0
+AGREE_LIMIT_S = 8.0
 BIRTH_LIMIT_S = 30.0
 
 SABOTAGE = {
@@ -113,6 +114,7 @@ class Gathering:
         self._compared = self._differing = 0
         self._next_s = stage.chance.uniform(*PAUSE_S)
         self._last_s = stage.seconds - CURTAIN_S
+        self._enough = 2 if stage.seconds >= ENOUGH_S else 1
 
     def _new(self, number: int) -> Player:
         return self._stage.start("host", row=self._rows[number], number=number)
@@ -136,8 +138,12 @@ class Gathering:
             self._see_it_back(trouble)
         elif trouble is not None:
             self._see_it_down(trouble)
-        elif elapsed_s >= self._next_s and (not self._troubles or elapsed_s < self._last_s):
+        elif elapsed_s >= self._next_s and self._more():
             self._make_trouble()
+
+    def _more(self) -> bool:
+        """Whether there should be one more: if there were too few, or there is time for it."""
+        return self._troubles < self._enough or self._stage.elapsed_s < self._last_s
 
     @property
     def _troubles(self) -> int:
@@ -218,8 +224,8 @@ class Gathering:
             return
         self._compare()
         if whole:
-            took_s = (now_ns() - up_ns) / 1e9
-            self._agreed_s.append(took_s)
+            last_ns = max(each.row[hosting.CHANGED_NS] for each in self._hosts)
+            self._agreed_s.append(max(0, last_ns - up_ns) / 1e9)
             self._book[hosting.LIVE] = ALL
             self._stage.note(f"host{trouble.number} is back: all see the same", aloud=True)
         else:
@@ -270,17 +276,16 @@ class Gathering:
     # -- the end ----------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """See the last trouble through, or make the first; then compare the views, and leave."""
+        """See the last trouble through, make those that are missing; compare the views; leave."""
         limit = time.monotonic() + AGREE_LIMIT_S
-        while not self._troubles and time.monotonic() < limit:
-            self._make_trouble()
-            time.sleep(0.01)
-        while self._trouble is not None:
+        while self._trouble or (self._troubles < self._enough and time.monotonic() < limit):
+            if self._trouble:
+                limit = time.monotonic() + AGREE_LIMIT_S  # for the next one to begin
             self.step()
-            time.sleep(0.01)
+            self._stage.pause()
         limit = time.monotonic() + AGREE_LIMIT_S * (not self._differing)
         while self._differing_now() and time.monotonic() < limit:
-            time.sleep(0.01)
+            self._stage.pause()
         self._compare()
         self._book[hosting.CURTAIN] = 1
         for host in self._hosts:
@@ -313,7 +318,7 @@ class Gathering:
                 self._late,
                 self._troubles * (HOSTS - 1),
                 "survivors",
-                f"heard after {heard}; within {BOUND_S:g} s by its settings",
+                f"heard after {heard}; by the settings {BOUND_S:g}",
                 {"s_max": max(self._heard_s, default=0.0), "bound_s": BOUND_S},
             ),
             Promise(
@@ -321,8 +326,7 @@ class Gathering:
                 self._sum(hosting.OVERLAPS),
                 self._sum(hosting.CHECKS),
                 "samples",
-                f"{hints} looked when they heard of a death; {denied} before the dead one's term "
-                "was over",
+                f"{hints} looked when they heard; {denied} within the old term, and waited",
                 {"hints": hints, "denied": denied},
             ),
             Promise(
@@ -338,7 +342,7 @@ class Gathering:
                 self._differing,
                 self._compared,
                 "views",
-                f"of {HOSTS} hosts, at the end and after each fall; the same after {agreed}",
+                f"the same again after {agreed}",
                 {"s_max": max(self._agreed_s, default=0.0)},
             ),
         )

@@ -67,7 +67,7 @@ CONFIG = Config(
 SAMPLES, FIRST_NS, CHECKS, OVERLAPS, REFUSED, PORT, UP_NS, LIVES, VIEW, PRINT, LOOKS, MISSING = (
     range(reign.WORDS, reign.WORDS + 12)
 )
-HINTS, DENIED, TOLD, SLANDERS, RECEIVED = range(reign.WORDS + 12, reign.WORDS + 17)
+HINTS, DENIED, TOLD, SLANDERS, RECEIVED, CHANGED_NS = range(reign.WORDS + 12, reign.WORDS + 18)
 HEARD_NS = 24  # and the words after it: when it last heard of the death of each host
 
 # Words of the book, a row that the stage writes: who is up for certain, one bit each, and whether
@@ -192,8 +192,9 @@ class _Host:
         row[MISSING] += 0 if book[CURTAIN] else missing.bit_count()
         self._seen |= view
         row[LOOKS] += 1
-        row[VIEW] = view
-        row[PRINT] = zlib.crc32(repr(sorted(str(member.node) for member in members)).encode())
+        shape = zlib.crc32(repr(sorted(str(member.node) for member in members)).encode())
+        if (row[VIEW], row[PRINT]) != (view, shape):
+            row[VIEW], row[PRINT], row[CHANGED_NS] = view, shape, now_ns()
         row[RECEIVED] = self._received + self._cluster.counts.get("received", 0)
 
     def hang(self) -> None:

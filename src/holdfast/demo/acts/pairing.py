@@ -152,9 +152,9 @@ class Pairing:
     def _goes_on(self) -> bool:
         """Whether the others have committed since the last death."""
         if self._number_at_death >= 0:
-            late = self._stage.elapsed_s > self._killed_s + GO_ON_LIMIT_S
-            if self._states[0].version > self._number_at_death or late:
-                self._halts += late
+            went_on = self._states[0].version > self._number_at_death  # this may be called late
+            if went_on or self._stage.elapsed_s > self._killed_s + GO_ON_LIMIT_S:
+                self._halts += not went_on
                 self._number_at_death = -1
         return self._number_at_death < 0
 
