@@ -58,11 +58,19 @@ class SequenceRelay(Closing):
         Raises:
             Closed: This relay was closed.
         """
-        if self.machine.ended:
-            raise Closed("the relay is closed", hint="make another one")
+        self.check()
         self._numbers += 1
         self.machine.add(self._numbers)
         return RelayTracker(self, self._numbers)
+
+    def check(self) -> None:
+        """See that it was not closed.
+
+        Raises:
+            Closed: It was.
+        """
+        if self.machine.ended:
+            raise Closed("the relay is closed", hint="make another one")
 
     def pass_on(self, baton: WakeLeaseLike) -> None:
         """What this stage was sent up to that baton is processed, and what came of it was sent."""

@@ -201,7 +201,7 @@ class SequenceServer:
 
     async def _called(self, told: Callable[[object, int], list[Effect]]) -> None:
         if self.machine.phase is Phase.ENDED:
-            raise self._ending
+            return
         call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._calls.add(call)
         try:
@@ -316,16 +316,19 @@ class SequenceServer:
     async def wait_covered(self, number: int) -> None:
         """Wait until what was sent to that client cannot be stranded any more."""
         while number in self.machine.clients and not self.machine.covered(number):
-            if self.machine.phase is Phase.ENDED:
-                raise self._ending
+            self.check()
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
 
-    @property
-    def ending(self) -> Exception:
-        """Why it has ended, if it has."""
-        return self._ending
+    def check(self) -> None:
+        """See that it has not ended.
+
+        Raises:
+            Closed, GovernorGone: It has, for that reason.
+        """
+        if self.machine.phase is Phase.ENDED:
+            raise self._ending
 
     def now_ns(self) -> int:
         """CLOCK_BOOTTIME."""
@@ -334,8 +337,8 @@ class SequenceServer:
     def _end(self, error: Exception) -> None:
         self._ending = error
         self.perform(self.machine.end(error))
-        for call in self._calls:
-            _settle(call, error)
+        for call in self._calls:  # whoever ends this answers the governor; nothing is covered
+            _settle(call)
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
 
@@ -444,8 +447,7 @@ class MessageSendTracker(Closing):
         self._closed = True
 
     def _check(self) -> None:
-        if self._machine.phase is Phase.ENDED:
-            raise self._server.ending
+        self._server.check()
         if self._closed:
             raise Closed("the tracker is closed", hint="make another one with manage()")
 

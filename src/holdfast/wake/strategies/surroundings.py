@@ -37,13 +37,13 @@ class StatusLike(Protocol):
 
 
 class Listening(Protocol):
-    """A registration as a listener."""
+    """A registration as a listener: `holdfast.wake.Listener`."""
 
     def close(self) -> None:
         """Hear no more. The governor takes that for an answer to whatever it has asked."""
         ...
 
-    async def wait_closed(self) -> None:
+    async def wait_closed(self) -> object:
         """Return when there will be no more calls: it was closed, or the governor is gone."""
         ...
 
