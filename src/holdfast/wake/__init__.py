@@ -49,18 +49,40 @@ if TYPE_CHECKING:
     from holdfast.wake.model import Config, Failed, OnTimeout, Slept
     from holdfast.wake.places import from_environment, socket_path, to_environment
     from holdfast.wake.service import Service, serve
+    from holdfast.wake.strategies.interlock import Interlock
+    from holdfast.wake.strategies.retained import RetainedWakeLease
+    from holdfast.wake.strategies.sequence_client import Baton, SequenceClient
+    from holdfast.wake.strategies.sequence_relay import SequenceRelay
+    from holdfast.wake.strategies.sequence_server import MessageSendTracker, SequenceServer
+    from holdfast.wake.strategies.socket_channel import (
+        BatonSource,
+        BatonSubscription,
+        MessageChannel,
+        MessageSource,
+    )
     from holdfast.wake.wire import Lease, WakeEvent
 
 __all__ = [
     "AsyncGovernor",
     "Backend",
     "BackendHost",
+    "Baton",
+    "BatonSource",
+    "BatonSubscription",
     "Config",
     "Failed",
     "Governor",
+    "Interlock",
     "Lease",
     "Listener",
+    "MessageChannel",
+    "MessageSendTracker",
+    "MessageSource",
     "OnTimeout",
+    "RetainedWakeLease",
+    "SequenceClient",
+    "SequenceRelay",
+    "SequenceServer",
     "Service",
     "Simulated",
     "Slept",
@@ -85,12 +107,23 @@ _WHERE = {
     "AsyncGovernor": "async_client",
     "Backend": "backends",
     "BackendHost": "backends",
+    "Baton": "strategies.sequence_client",
+    "BatonSource": "strategies.socket_channel",
+    "BatonSubscription": "strategies.socket_channel",
     "Config": "model",
     "Failed": "model",
     "Governor": "client",
+    "Interlock": "strategies.interlock",
     "Lease": "wire",
     "Listener": "listening",
+    "MessageChannel": "strategies.socket_channel",
+    "MessageSendTracker": "strategies.sequence_server",
+    "MessageSource": "strategies.socket_channel",
     "OnTimeout": "model",
+    "RetainedWakeLease": "strategies.retained",
+    "SequenceClient": "strategies.sequence_client",
+    "SequenceRelay": "strategies.sequence_relay",
+    "SequenceServer": "strategies.sequence_server",
     "Service": "service",
     "Simulated": "backends.simulated",
     "Slept": "model",
