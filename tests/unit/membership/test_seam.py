@@ -19,6 +19,7 @@ from holdfast.membership import (
     ChangeSuspectToDown,
     Config,
     Header,
+    Member,
     MemberDown,
     Membership,
     MemberUp,
@@ -26,12 +27,14 @@ from holdfast.membership import (
     PeriodicAnnounce,
     PeriodicAnnounceDown,
     PeriodicGossip,
+    Ping,
     Postcard,
     ProbeRandomMember,
     Rejoin,
     RemoveDown,
     Rename,
     SendIndirectProbe,
+    State,
     TimedRuntime,
     Timer,
 )
@@ -157,6 +160,24 @@ def test_a_node_can_be_made_from_another_one() -> None:
         dataclasses.replace(node, generation=-1)
     with pytest.raises(TypeError, match="an ip and a port"):
         Node("::1")  # type: ignore[call-overload]
+
+
+def test_a_driver_sees_all_headers_and_whose_probe_has_failed() -> None:
+    """What the crate tells as DataSent, DataReceived and ProbeFailed, if it is built for that."""
+    codec = Postcard(Node)
+    runtime: AccumulatingRuntime[Node] = AccumulatingRuntime()
+    engine = Membership(A, Config.simple(), rng=Random(1), codec=codec, repairs=frozenset())
+    engine.apply_many([Member(B, 0, State.ALIVE)], runtime)
+    sent = []
+    for timer in (ProbeRandomMember(0), SendIndirectProbe(B, 0), ProbeRandomMember(0)):
+        engine.handle_timer(timer, runtime)
+        while (packet := runtime.to_send()) is not None:
+            member, data = packet
+            header, _ = codec.decode_header(data)
+            assert (header.src, header.dst) == (A, member)
+            sent.append(header.message)
+    assert sent == [Ping(1), Ping(2)]
+    assert [member.state for member in engine.members()] == [State.SUSPECT]
 
 
 def test_announce_needs_no_exact_identity() -> None:
