@@ -191,6 +191,18 @@ def test_who_comes_after_all_is_waited_for_again() -> None:
     assert head.gets_it() == [Covered(), Deliver(0, "r0", 7, 1)]
 
 
+def test_a_request_that_comes_after_its_client_has_gone_brings_nobody_back() -> None:
+    """Its connections need not end at the same instant."""
+    head = Head().attached()
+    head.do(head.sender.gone(0, 0))
+    assert head.asks("late") == [Refuse(0, "late", "superseded")]
+    head.sends(5)
+    assert head.suspends() == [Answer(1)]
+    head.resumes()
+    head.do(head.sender.subscribed(0, 0))
+    assert head.asks("new") == []
+
+
 def test_for_an_absent_client_no_lease_is_taken() -> None:
     """Row 6."""
     head = Head().attached()

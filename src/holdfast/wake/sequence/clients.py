@@ -2,14 +2,16 @@
 
 ::
 
-                    asked                            gone
-    EXPECTED ─────────────────▶ ATTACHED ─────────────────────▶ ABSENT
-        │                          ▲                              │ ▲
-        │ its time is over         └────── subscribed, asked ─────┘ │
-        └───────────────────────────────────────────────────────────┘
+                 asked                      gone
+    EXPECTED ─────────────▶ ATTACHED ──────────────▶ GONE
+        │                      ▲  ▲                    │
+        │ its time is over     │  └──── subscribed ────┘
+        ▼                asked │
+      MISSED ──────────────────┘
 
 While a client is expected or attached, what was sent to it keeps the machine from going down. For
-one that is absent nothing does: nobody would ever process it.
+one that is missed or gone nothing does: nobody would ever process it. Who has gone does not come
+back: a request of his that was still on its way is refused, and the next one is another client.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Presence(enum.Enum):
 
     EXPECTED = "expected"  # it was said to come, and has not asked yet
     ATTACHED = "attached"
-    ABSENT = "absent"
+    MISSED = "missed"  # it did not come in time
+    GONE = "gone"
 
 
 class Client:
@@ -72,7 +75,12 @@ class Client:
     @property
     def owed(self) -> bool:
         """Messages were sent that no baton covers, to somebody who could process them."""
-        return self.delivered < self.sent and self.presence is not Presence.ABSENT
+        return self.delivered < self.sent and not self.absent
+
+    @property
+    def absent(self) -> bool:
+        """There is nobody who could process anything."""
+        return self.presence is Presence.MISSED or self.presence is Presence.GONE
 
     def subscribe(self, epoch: int) -> list[Effect]:
         """Another client has come: its messages are counted from here."""
@@ -89,13 +97,15 @@ class Client:
             effects.append(Refuse(self.number, self.request, "superseded"))
         if self.presence is Presence.ATTACHED and self.processed < self.sent:
             effects.append(Lost(self.number, self.epoch, self.sent - self.processed))
-        self.presence = Presence.ABSENT
+        self.presence = Presence.GONE
         self.request = None
         self.due = False
         return effects
 
     def ask(self, request: object, processed: int) -> list[Effect]:
         """It asks for a baton. What it asked before is answered: one request waits at most."""
+        if self.presence is Presence.GONE:  # its connections did not all end at once
+            return [Refuse(self.number, request, "superseded")]
         effects: list[Effect] = []
         if self.request is not None:
             effects.append(Refuse(self.number, self.request, "superseded"))
@@ -184,14 +194,14 @@ class Clients(dict[int, Client]):
             self.next_due_ns = now_ns + self.retain_ns
 
     def expire(self, now_ns: int) -> list[Effect]:
-        """Those who are still only expected are absent from now on, if the time is over."""
+        """Those who are still only expected are missed from now on, if the time is over."""
         effects: list[Effect] = []
         if self.next_due_ns is None or now_ns < self.next_due_ns:
             return effects
         self.next_due_ns = None
         for client in self.values():
             if client.due and client.presence is Presence.EXPECTED:
-                client.presence = Presence.ABSENT
+                client.presence = Presence.MISSED
                 client.due = False
                 effects.append(Unclaimed(client.number, client.epoch, client.sent))
         return effects

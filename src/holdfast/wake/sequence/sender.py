@@ -42,7 +42,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from holdfast.wake.sequence.clients import Clients, Presence
+from holdfast.wake.sequence.clients import Clients
 from holdfast.wake.sequence.effects import (
     Acquire,
     Answer,
@@ -154,11 +154,7 @@ class Sender:
 
     def covered(self, number: int) -> bool:
         """Whether what was sent to that client cannot be stranded now."""
-        return (
-            self.phase is Phase.AWAKE
-            or self.lease is Lease.HELD
-            or self.clients[number].presence is Presence.ABSENT
-        )
+        return self.phase is Phase.AWAKE or self.lease is Lease.HELD or self.clients[number].absent
 
     # -- messages and clients ---------------------------------------------------------------------
 
