@@ -103,7 +103,7 @@ class Service:
         # Blocks and, behind them, grants; empty unless a block has not taken effect yet.
         self._in_order: deque[Block | Grant] = deque()
         # A back-end that blocks nobody says so, and its grants need not wait for a task.
-        self._blocks = getattr(backend, "blocks", True)
+        self._blocks = not getattr(backend, "blocks_nothing", False)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -144,6 +144,11 @@ class Service:
     def path(self) -> str:
         """Where its socket is."""
         return self._path if self._server is None else self._server.path
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return 0 if self._server is None else len(self._server.connections)
 
     async def close(self) -> None:
         """End it. Holders notice that their wake leases forbid nothing any more."""

@@ -261,9 +261,14 @@ class Calls:
             if trail is None or service.leases.find(each.number) is None:
                 continue  # closed while we looked
             where = whereabouts(trail, seen)
-            plain = len(where.holdings) == 1 and (
-                where.holdings[0].holder.pid == each.requester.pid
-                and where.holdings[0].holder.state is HoldState.HOLDING
+            # Who asked for it holds it, and there is no more to say: that was said already.
+            alone = where.holdings[0] if len(where.holdings) == 1 else None
+            plain = (
+                alone is not None
+                and alone.holder.pid == each.requester.pid
+                and alone.holder.state is HoldState.HOLDING
+                and alone.index is None
+                and not alone.let_go
             )
             if not plain:
                 words = in_words(where, each.name, each.asked_ns, now_ns)

@@ -33,6 +33,7 @@ class Simulated:
     """
 
     name = "simulated"
+    blocks_nothing = True  # a wake lease is granted without asking `block` first
 
     def __init__(self, sleep: float | timedelta = 0.05) -> None:
         self._sleep_ns = nanoseconds(sleep, "sleep")
