@@ -75,6 +75,7 @@ class Trail:
         hops: Oldest first.
         forgotten: How many older ones there were no room for: whoever took it over with one of
             them did announce it.
+        shared_by: Whose children hold it as well, and are meant to.
     """
 
     lease: int
@@ -82,6 +83,7 @@ class Trail:
     acquired_ns: int
     hops: tuple[Hop, ...] = ()
     forgotten: int = 0
+    shared_by: tuple[Process, ...] = ()
 
 
 class Hops:
@@ -164,12 +166,25 @@ class Hops:
                 return trail.hops[at]
         return self._add(trail, Hop(lease, 0, None, holder, released_ns=at_ns))
 
+    def shared(self, lease: int, holder: Process) -> None:
+        """Somebody lets all that he starts from now on inherit it, on purpose."""
+        trail = self._open.get(lease)
+        if trail is not None and len(trail.shared_by) < self._hops_max:
+            trail.shared_by.setdefault((holder.pid, holder.start_ticks), holder)
+
     def trail(self, lease: int) -> Trail | None:
         """All that was said of this lease; None: it is not known."""
         found = self._open.get(lease)
         if found is None:
             return None
-        return Trail(lease, found.acquirer, found.at_ns, tuple(found.hops), found.forgotten)
+        return Trail(
+            lease,
+            found.acquirer,
+            found.at_ns,
+            tuple(found.hops),
+            found.forgotten,
+            tuple(found.shared_by.values()),
+        )
 
     def ended(self) -> tuple[Hop, ...]:
         """The last hops of leases that are gone, oldest first."""
@@ -193,6 +208,7 @@ class _Open:
     hops: list[Hop] = field(default_factory=list)
     count: int = 0
     forgotten: int = 0
+    shared_by: dict[tuple[int, int], Process] = field(default_factory=dict)
 
 
 def _fits(hop: Hop, receiver: Process | None, index: int | None) -> bool:

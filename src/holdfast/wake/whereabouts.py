@@ -12,8 +12,9 @@
         leaked    it inherited the descriptor
 
 A holder is *announced* if it acquired the lease, or was said to have received it. One that is not,
-and descends from one that is, has inherited the descriptor: *leaked*. One that is neither got it
-from a program that does not announce (it does not use this library, or its governor is another).
+and descends from one that is, has inherited the descriptor: *leaked*, unless that one said that it
+shares it with all that it starts. One that is neither got it from a program that does not announce
+(it does not use this library, or its governor is another).
 
 Source: specs of wake leases, on what nobody has (who holds it now, leaks); proc_pid_fd(5).
 """
@@ -44,6 +45,7 @@ __all__ = [
     "command_of",
     "in_words",
     "whereabouts",
+    "whom",
 ]
 
 
@@ -263,16 +265,32 @@ def in_words(where: Whereabouts, name: str, acquired_ns: int, now_ns: int) -> st
     acquirer = "a process that the kernel did not name"
     if where.acquirer is not None:
         acquirer = _named(where.acquirer.pid, where.acquirer.command)
-    text = f'wake lease "{name}" was acquired by {acquirer} {_ago(now_ns - acquired_ns)}'
+    ago = _ago(now_ns - acquired_ns)
+    text = f'wake lease "{name}" was acquired by {acquirer} {ago}'
     if where.place is Place.IN_FLIGHT:
         return f"{text}; nobody was found to hold it now: {_may_be(where, now_ns)}"
-    first = where.holdings[0]
-    alone = len(where.holdings) == 1
-    mine = where.acquirer is not None and first.holder.process.is_same(where.acquirer)
-    if alone and mine:
-        return f"{text}, which holds it still{_how(first)}"
+    if _is_the_acquirers_alone(where):
+        how = _how(where.holdings[0])
+        return f'wake lease "{name}" was acquired {ago} by {acquirer}, which still holds it{how}'
     holders = [_named(each.holder.pid, each.holder.command) + _how(each) for each in where.holdings]
     return f"{text} and is now held by {'; and by '.join(holders)}"
+
+
+def whom(where: Whereabouts) -> str:
+    """The same in a few words: "held by pid 4800 (gzip)"; "" where its acquirer holds it still."""
+    if where.place is Place.IN_FLIGHT:
+        return "in no process that was seen"
+    if _is_the_acquirers_alone(where):
+        return ""
+    first = where.holdings[0].holder
+    more = len(where.holdings) - 1
+    return f"held by {_named(first.pid, first.command)}" + (f" and {more} more" if more else "")
+
+
+def _is_the_acquirers_alone(where: Whereabouts) -> bool:
+    if where.acquirer is None or len(where.holdings) != 1:
+        return False
+    return where.holdings[0].holder.process.is_same(where.acquirer)
 
 
 def _named(pid: int, command: str) -> str:
@@ -298,7 +316,9 @@ def _how(holding: Holding) -> str:
         parts.append(f"until it has processed message {holding.index}")
     if holding.let_go:
         parts.append("though it said that it had let go: probably a forgotten duplicate")
-    if holding.heir_of is not None:
+    if holding.heir_of is not None and holding.announced:
+        parts.append(f"as was meant, below {_named(holding.heir_of.pid, holding.heir_of.command)}")
+    elif holding.heir_of is not None:
         parts.append(
             "which never announced that it took it over: probably leaked into a child of "
             + _named(holding.heir_of.pid, holding.heir_of.command)
@@ -397,6 +417,8 @@ def _holding(
     heir_of = _bequeather(holder, declared)
     if heir_of is None:
         return Holding(holder, announced=False)
+    if _one_of(heir_of, list(trail.shared_by)):
+        return Holding(holder, announced=True, heir_of=heir_of)
     leaked = replace(holder, state=HoldState.LEAKED)
     return Holding(leaked, announced=False, heir_of=heir_of)
 

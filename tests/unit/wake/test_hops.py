@@ -136,3 +136,14 @@ def test_of_leases_that_ended_the_last_hops_are_remembered(hops: Hops) -> None:
     hops.closed(LEASE)  # twice is harmless
     assert [hop.sent_ns for hop in hops.ended()] == [3, 4, 5, 6, 7]
     assert hops.trail(LEASE) is None
+
+
+def test_who_shares_it_is_remembered_once(hops: Hops) -> None:
+    for _ in range(2):
+        hops.shared(LEASE, X)
+    hops.shared(1, Y)
+    for at in range(9):
+        hops.shared(LEASE, Process(at + 50, 1))
+    trail = hops.trail(LEASE)
+    assert trail is not None
+    assert [one.pid for one in trail.shared_by] == [10, 50, 51, 52]

@@ -22,6 +22,7 @@ from holdfast.wake.whereabouts import (
     command_of,
     in_words,
     whereabouts,
+    whom,
 )
 from tests.unit.wake.crowd import Crowd, crowd_of_a_test, line, until
 
@@ -54,6 +55,7 @@ def words(where: Whereabouts) -> str:
 
 
 ACQUIRED = 'wake lease "upload" was acquired by pid 4711 (uploader) 12 s ago'
+STILL = 'wake lease "upload" was acquired 12 s ago by pid 4711 (uploader)'
 
 
 def test_the_acquirer_holds_it_still(hops: Hops) -> None:
@@ -61,7 +63,8 @@ def test_the_acquirer_holds_it_still(hops: Hops) -> None:
     assert where.place is Place.HELD
     [holding] = where.holdings
     assert (holding.announced, holding.let_go, holding.heir_of) == (True, False, None)
-    assert words(where) == f"{ACQUIRED}, which holds it still"
+    assert words(where) == f"{STILL}, which still holds it"
+    assert whom(where) == ""
 
 
 def test_who_was_said_to_have_received_it_is_announced(hops: Hops) -> None:
@@ -85,6 +88,17 @@ def test_a_child_that_never_announced_it_is_a_leak(hops: Hops) -> None:
     assert words(where) == (
         f"{ACQUIRED} and is now held by pid 4800 (gzip), which never announced that it took it "
         "over: probably leaked into a child of pid 4711 (uploader)"
+    )
+
+
+def test_a_child_that_was_meant_to_have_it_is_none(hops: Hops) -> None:
+    hops.shared(LEASE, UPLOADER)
+    where = seen(hops, holder_of(GZIP, parents=(UPLOADER,)))
+    [holding] = where.holdings
+    assert (holding.holder.state, holding.announced) == (HoldState.HOLDING, True)
+    assert holding.heir_of == UPLOADER
+    assert words(where) == (
+        f"{ACQUIRED} and is now held by pid 4800 (gzip), as was meant, below pid 4711 (uploader)"
     )
 
 
@@ -148,19 +162,23 @@ def test_where_reports_were_forgotten_nobody_is_called_a_leak(hops: Hops) -> Non
 )
 def test_who_cannot_let_go_is_told(hops: Hops, halt: Halt, told: str) -> None:
     where = seen(hops, holder_of(UPLOADER, halt=halt, state=HoldState.FROZEN))
-    assert words(where) == f"{ACQUIRED}, which holds it still{told}"
+    assert words(where) == f"{STILL}, which still holds it{told}"
 
 
 def test_several_holders_are_all_told(hops: Hops) -> None:
     hops.received(LEASE, GZIP, 2)
     told = words(seen(hops, holder_of(UPLOADER), holder_of(GZIP)))
     assert told == f"{ACQUIRED} and is now held by pid 4711 (uploader); and by pid 4800 (gzip)"
+    where = seen(hops, holder_of(GZIP), holder_of(UPLOADER))
+    assert whom(where) == "held by pid 4800 (gzip) and 1 more"
+    assert whom(seen(hops, holder_of(GZIP))) == "held by pid 4800 (gzip)"
 
 
 def test_what_nobody_holds_is_in_a_message_or_out_of_sight(hops: Hops) -> None:
     where = seen(hops)
     assert (where.place, where.hiding) == (Place.IN_FLIGHT, (Hiding.MESSAGE,))
     assert where.missing == (UPLOADER,)
+    assert whom(where) == "in no process that was seen"
     assert words(where) == (
         f"{ACQUIRED}; nobody was found to hold it now: it is in a message that nobody has received"
     )
