@@ -263,7 +263,7 @@ class Logind:
         except Unavailable:
             pass  # what was under way has been judged when the bus ended
 
-    def wake(self) -> None:
+    def wake(self, attempt: int) -> None:
         """See `Backend.wake`: only the hardware can."""
 
     async def block(self, held: bool) -> None:
