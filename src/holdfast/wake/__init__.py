@@ -41,6 +41,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.wake.async_client import AsyncGovernor, connect_async
     from holdfast.wake.backends import Backend, BackendHost
+    from holdfast.wake.backends.command import Command
+    from holdfast.wake.backends.logind import Logind
     from holdfast.wake.backends.simulated import Simulated
     from holdfast.wake.baton import receive, receive_async, send, send_async
     from holdfast.wake.client import Governor, Status, connect
@@ -69,12 +71,14 @@ __all__ = [
     "Baton",
     "BatonSource",
     "BatonSubscription",
+    "Command",
     "Config",
     "Failed",
     "Governor",
     "Interlock",
     "Lease",
     "Listener",
+    "Logind",
     "MessageChannel",
     "MessageSendTracker",
     "MessageSource",
@@ -110,12 +114,14 @@ _WHERE = {
     "Baton": "strategies.sequence_client",
     "BatonSource": "strategies.socket_channel",
     "BatonSubscription": "strategies.socket_channel",
+    "Command": "backends.command",
     "Config": "model",
     "Failed": "model",
     "Governor": "client",
     "Interlock": "strategies.interlock",
     "Lease": "wire",
     "Listener": "listening",
+    "Logind": "backends.logind",
     "MessageChannel": "strategies.socket_channel",
     "MessageSendTracker": "strategies.sequence_server",
     "MessageSource": "strategies.socket_channel",
