@@ -264,6 +264,10 @@ class Program:
         """Whether the last copy of the other end is gone (POLLHUP)."""
         return not self.end(descriptor).other.copies
 
+    def unread(self, descriptor: int) -> int:
+        """How many messages lie in the buffer of a socket."""
+        return len(self.end(descriptor).letters)
+
     # -- inside --
 
     def end(self, descriptor: int) -> _End:
