@@ -188,6 +188,16 @@ class AsyncGovernor:
         answer, _ = await connection.call(wire.LIST, wire.Nothing(), wire.Leases)
         return answer.wake_leases
 
+    async def where(self) -> list[wire.Located]:
+        """All wake leases, and which processes hold each now; see `Governor.where`.
+
+        Raises:
+            GovernorGone: The governor has gone.
+        """
+        connection = await self.connect()
+        answer, _ = await connection.call(wire.WHERE, wire.Nothing(), wire.Where)
+        return answer.wake_leases
+
     async def watch(self, since: int | None = None) -> AsyncIterator[wire.WakeEvent]:
         """What happens, from now on and without end; see `Governor.watch`.
 

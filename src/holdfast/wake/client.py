@@ -176,6 +176,18 @@ class Governor(Closing):
         came.close()
         return answer.wake_leases
 
+    def where(self) -> list[wire.Located]:
+        """All wake leases, oldest first, and which processes hold each now.
+
+        It takes a look at all processes: milliseconds, or more on a large machine.
+
+        Raises:
+            GovernorGone: The governor has gone.
+        """
+        answer, came = self.client.call(wire.WHERE, wire.Nothing(), wire.Where)
+        came.close()
+        return answer.wake_leases
+
     def watch(self, since: int | None = None) -> Iterator[wire.WakeEvent]:
         """What happens, from now on and without end.
 

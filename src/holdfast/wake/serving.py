@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import InvalidArgument, OutOfSpace, Unsupported
 from holdfast.wake import wire
-from holdfast.wake.causes import explain
-from holdfast.wake.holders import scan
 from holdfast.wake.hops import Hops, Process
+from holdfast.wake.looking import Looking
 from holdfast.wake.model import OnTimeout, WakeLeaseKind
 from holdfast.wake.tables import Caller, Held, as_event
 from holdfast.wake.token import Token
-from holdfast.wake.whereabouts import HoldState, in_words, whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.ipc import Request
-    from holdfast.wake.hops import Trail
     from holdfast.wake.service import Service
 
 __all__ = ["Calls"]
 
 WATCHERS_MAX: Final = 256
-# So many wake leases are looked for in all processes to say why; the oldest.
-_LOOKED_FOR_MAX: Final = 16
 
 
 class Calls:
@@ -40,7 +34,7 @@ class Calls:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._hops = Hops()
-        self._looking: asyncio.Task[list[str]] | None = None
+        looking = Looking(service, self._hops)
         self._methods: dict[str, Callable[[Request, Caller], None]] = {
             wire.ACQUIRE: self._acquire,
             wire.ACQUIRE_WITH_TOKEN: self._acquire_with_token,
@@ -50,7 +44,8 @@ class Calls:
             wire.SUSPEND: self._suspend,
             wire.STATUS: self._status,
             wire.LIST: self._list,
-            wire.WHY: self._why,
+            wire.WHY: looking.why,
+            wire.WHERE: looking.where,
             wire.WATCH: self._watch,
             wire.HOP: self._hop,
         }
@@ -233,48 +228,6 @@ class Calls:
                 if event.number >= since:
                     request.answer(as_event(event), continues=True)
 
-    def _why(self, request: Request, caller: Caller) -> None:
-        # A look at all processes takes milliseconds or more: in a thread, and one at a time.
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._reasons())
-        self._looking.add_done_callback(partial(self._tell_why, request))
-
-    def _tell_why(self, request: Request, looking: asyncio.Task[list[str]]) -> None:
-        if looking.cancelled():
-            return
-        error = looking.exception()
-        if error is not None:
-            request.fail(Unsupported(f"the reasons cannot be found ({error!r})"))
-        else:
-            request.answer(wire.Why(looking.result()))
-
-    async def _reasons(self) -> list[str]:
-        service = self._service
-        held = list(service.leases)[:_LOOKED_FOR_MAX]
-        pipes = [each.token.inode for each in held]
-        likely = [each.requester.pid for each in held if each.requester.pid]
-        seen = await asyncio.to_thread(scan, pipes, first=likely)
-        now_ns = service.now_ns()
-        lines = explain(service.governor.status(), now_ns)
-        for each in held:
-            trail: Trail | None = self._hops.trail(each.token.inode)
-            if trail is None or service.leases.find(each.number) is None:
-                continue  # closed while we looked
-            where = whereabouts(trail, seen)
-            # Who asked for it holds it, and there is no more to say: that was said already.
-            alone = where.holdings[0] if len(where.holdings) == 1 else None
-            plain = (
-                alone is not None
-                and alone.holder.pid == each.requester.pid
-                and alone.holder.state is HoldState.HOLDING
-                and alone.index is None
-                and not alone.let_go
-            )
-            if not plain:
-                words = in_words(where, each.name, each.asked_ns, now_ns)
-                lines.append(f"{words[:1].upper()}{words[1:]}.")
-        return lines
-
     def _hop(self, request: Request, caller: Caller) -> None:
         said = request.parameters(wire.HopReport)
         now_ns = self._service.now_ns()
@@ -287,4 +240,6 @@ class Calls:
                 self._hops.received(said.inode, who, now_ns, index=said.index)
             case "released":
                 self._hops.released(said.inode, who, now_ns)
+            case "shared":
+                self._hops.shared(said.inode, who)
         request.answer()

@@ -11,6 +11,7 @@ Unlisten                number →
 Suspend                 time-out → how long the machine slept, or SuspendAborted; withdrawn if the
                         caller cancels it or goes
 Status, List, Why       → what can be seen
+Where                   → every wake lease, and who holds it now
 Watch                   more: the last events and then each new one
 Hop                     oneway: a copy of a wake lease was sent, received or let go
 ======================  ===========================================================================
@@ -39,21 +40,25 @@ __all__ = [
     "SUSPEND",
     "UNLISTEN",
     "WATCH",
+    "WHERE",
     "WHY",
     "Acquire",
     "Called",
     "Evicted",
     "HopReport",
     "Lease",
+    "LeaseHolder",
     "Leases",
     "Listen",
     "Listening",
+    "Located",
     "Nothing",
     "Seen",
     "Slept",
     "Suspend",
     "WakeEvent",
     "Watch",
+    "Where",
     "Why",
 ]
 
@@ -68,6 +73,7 @@ SUSPEND: Final = INTERFACE + "Suspend"
 STATUS: Final = INTERFACE + "Status"
 LIST: Final = INTERFACE + "List"
 WHY: Final = INTERFACE + "Why"
+WHERE: Final = INTERFACE + "Where"
 WATCH: Final = INTERFACE + "Watch"
 HOP: Final = INTERFACE + "Hop"
 
@@ -176,6 +182,56 @@ class Leases(msgspec.Struct, frozen=True):
     wake_leases: list[Lease]
 
 
+class LeaseHolder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A process that holds a wake lease now; see `holdfast.wake.whereabouts`.
+
+    Attributes:
+        fds: Its descriptors of it.
+        state: "holding", "frozen" or "leaked".
+        halt: Why it does not run: "stopped", "traced", "frozen", "in the kernel"; None: it runs.
+        announced: Whether it acquired the lease, was said to have received it, or was meant to
+            inherit it.
+        let_go: It said that it had let go.
+        heir_of: The pid of the one from whom it has inherited the descriptor, or None.
+        index: The message until which it holds on, or None.
+    """
+
+    pid: int
+    uid: int
+    command: str
+    fds: tuple[int, ...]
+    state: str
+    halt: str | None
+    announced: bool
+    let_go: bool = False
+    heir_of: int | None = None
+    index: int | None = None
+
+
+class Located(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One wake lease, in the answer to `WHERE`.
+
+    Attributes:
+        place: "held", "in flight" (no process was seen with it), "waiting" (not granted yet), or
+            "unknown" (it was granted while we looked).
+        on_the_way: How many copies were sent and, by what was said, not received.
+        hiding: Where a copy can be that was not seen: "message", "denied", "hidden", "outside",
+            "skipped".
+    """
+
+    lease: Lease
+    place: str
+    holders: tuple[LeaseHolder, ...] = ()
+    on_the_way: int = 0
+    hiding: tuple[str, ...] = ()
+
+
+class Where(msgspec.Struct, frozen=True):
+    """The answer to `WHERE`, oldest first."""
+
+    wake_leases: list[Located]
+
+
 class Why(msgspec.Struct, frozen=True):
     """The answer to `WHY`: sentences."""
 
@@ -216,13 +272,13 @@ class HopReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Parameters of `HOP`.
 
     Attributes:
-        event: What became of a copy.
+        event: What became of a copy; "shared": whatever its holder starts inherits it on purpose.
         inode: Of the wake lease.
         pid: To whom it was sent, if that is known.
         index: The message that it goes with.
     """
 
-    event: Literal["sent", "received", "released"]
+    event: Literal["sent", "received", "released", "shared"]
     inode: int
     pid: int | None = None
     index: int | None = None
