@@ -182,12 +182,15 @@ def test_the_guard_kills_whom_the_kernel_does_not(start: Start) -> None:
     assert until(lambda: not lives(sleep))
 
 
-def test_the_guard_goes_when_all_is_done(start: Start) -> None:
-    one = start("sh", "-c", "echo 1; read x")
+def test_the_guard_goes_when_all_is_done(start: Start, tmp_path: Path) -> None:
+    word = tmp_path / "word"
+    os.mkfifo(word)
+    one = start("sh", "-c", f"echo 1; read x < {word}; exit 4")
     assert one.line() == "1"
     guards = guards_of(one.process.pid)
-    assert one.end()[0] == 1
     assert len(guards) == 1
+    word.write_text("go\n")
+    assert one.end()[0] == 4
     assert not any(lives(pid) for pid in guards)
 
 
