@@ -1,7 +1,7 @@
-"""Sessions on machines that sleep, in the World: what `Cluster` does, with clocks that really part.
+"""Sessions on machines that sleep, or start with a wrong date, in the World.
 
-A `Laptop` drives a session as `Cluster` does: its timer stands still with the machine, and whenever
-it wakes it reads, compares its clocks, and fires what is due.
+A `Laptop` drives a session as `Cluster` does: its timer stands still with the machine, whose clocks
+really part; and whenever it wakes it reads, compares them, and fires what is due.
 
 `laptops` takes the names of safeguards that are left out; each is missed:
 
@@ -10,6 +10,8 @@ says       the sleep is announced
 silent     whoever has announced it says nothing else until it is back
 finds      the clocks are compared, so that a sleep is over though nobody says it
 =========  ========================================================================================
+
+`wrong_dates` takes ``without="leaps"``: whoever is refused again and again does not leap ahead.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 from holdfast.membership import Config, Node, Periodic, Postcard, talk
 from holdfast.membership.changes import MemberFailed
+from holdfast.membership.lives import Lives
 from holdfast.membership.rest import Rest
 from holdfast.membership.session import Session
 from holdfast.testing.world import Link, World
@@ -46,10 +49,24 @@ class Talkative(Rest):
         return False
 
 
+class Creeping(Lives):
+    """A life that is refused once for each millisecond."""
+
+    def refused(self, renewed: Node, now_ns: int) -> Node | None:
+        super().refused(renewed, now_ns)
+        return None
+
+
 class Laptop:
     """One session, driven as by `Cluster`."""
 
-    def __init__(self, node: Machine, told: Callable[[str, object], None], without: str) -> None:
+    def __init__(
+        self,
+        node: Machine,
+        told: Callable[[str, object], None],
+        without: str,
+        seed: str | None,
+    ) -> None:
         self.node = node
         self.name = node.name
         self._told = told
@@ -62,10 +79,12 @@ class Laptop:
             CONFIG,
             rng=node.world.rng(f"session:{node.name}"),
             codec=CODEC,
-            seeds=() if node.name == FIRST else (f"{address(FIRST)[0]}:{address(FIRST)[1]}",),
+            seeds=() if seed is None else ("{}:{}".format(*address(seed)),),
         )
         if without == "silent":
             self.session._rest = Talkative()
+        if without == "leaps":
+            self.session._lives = Creeping()
         self._wake: TimerEntry | None = None
         self._compare()
         self.session.start(clock.boottime_ns())
@@ -125,7 +144,7 @@ def laptops(world: World, *, without: str = "", members: int = 6) -> None:
 
     for name in names:
         node = world.node(name, face="monotonic")
-        sites[name] = Laptop(node, told, without)
+        sites[name] = Laptop(node, told, without, None if name == FIRST else FIRST)
         node.attach(sites[name])
     world.network.link = Link(latency_ns=(SECOND // 1000, SECOND // 50), reorder=0.1)
 
@@ -156,6 +175,39 @@ def laptops(world: World, *, without: str = "", members: int = 6) -> None:
     world.run(until=world.now_ns + 10 * SECOND)
     if not together():
         broken(world, "apart: some do not know all")
+
+
+def wrong_dates(world: World, *, without: str = "", members: int = 5) -> None:
+    """Machines crash, and start again with another date: each is let in, after few packets."""
+    rng = world.rng("scenario")
+    names = [f"l{number}" for number in range(members)]
+    sites: dict[str, Laptop] = {}
+
+    def setup(node: Machine) -> None:
+        seed = names[1] if node.name == FIRST else FIRST  # whoever comes back asks another one
+        sites[node.name] = Laptop(node, lambda _name, _change: None, without, seed)
+        node.attach(sites[node.name])
+
+    for name in names:
+        world.node(name, face="monotonic").start(setup)
+    world.network.link = Link(loss=rng.choice([0, 0.1]), latency_ns=(SECOND // 1000, SECOND // 100))
+
+    def together() -> bool:
+        present = [site.session.members() for site in sites.values()]
+        return all(sorted(one.name for one in members) == names for members in present)
+
+    world.run(until=together, limit_ns=60 * SECOND)
+    for _ in range(4):
+        node = world.node(rng.choice(names))
+        node.crash()
+        world.run(until=world.now_ns + rng.choice([0, 2, 30]) * SECOND)
+        node.jump_realtime(rng.choice([-1, 1]) * rng.randrange(1, 100_000) ** 2 * SECOND)
+        before = world.network.sent
+        node.restart()
+        world.run(until=world.now_ns + 3 * SECOND)
+        if world.network.sent - before > 100 * members:
+            broken(world, f"flooded: {world.network.sent - before} packets in three seconds")
+        world.run(until=together, limit_ns=60 * SECOND)
 
 
 def back(world: World, sleeper: Laptop, was: int, limit_ns: int) -> None:

@@ -1,27 +1,38 @@
-"""Sessions on machines that sleep: nobody is missed, and without any safeguard somebody is."""
+"""Sessions on machines that sleep, or start with a wrong date; and without each safeguard."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import pytest
 
 from holdfast.testing.world import explore, first_failure, play
-from tests.simulation.membership_laptops import laptops
+from tests.simulation.membership_laptops import laptops, wrong_dates
 
-MISSED = {"says": "taken for dead", "silent": "taken for dead", "finds": "not back"}
+Scenario = Callable[..., None]
+
+SCENARIOS: dict[Scenario, str] = {laptops: "network.missed", wrong_dates: "network.lost"}
+MISSED: dict[str, tuple[Scenario, str]] = {
+    "says": (laptops, "taken for dead"),
+    "silent": (laptops, "taken for dead"),
+    "finds": (laptops, "not back"),
+    "leaps": (wrong_dates, "flooded"),
+}
 
 
 @pytest.mark.timeout(7200)  # in full; in short form some seconds
-def test_whoever_says_that_it_sleeps_is_missed_by_nobody(full: bool) -> None:
-    explored = explore(laptops, range(10_000 if full else 30), processes=2 if full else 1)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_nobody_is_missed_or_kept_out(scenario: Scenario, full: bool) -> None:
+    explored = explore(scenario, range(10_000 if full else 30), processes=2 if full else 1)
     print(explored)
-    assert explored.counts["network.missed"]
+    assert explored.counts[SCENARIOS[scenario]]
 
 
 @pytest.mark.parametrize("safeguard", MISSED)
-def test_without_a_safeguard_it_is(safeguard: str) -> None:
-    failed = first_failure(functools.partial(laptops, without=safeguard), range(30))
+def test_without_a_safeguard_somebody_is(safeguard: str) -> None:
+    scenario, said = MISSED[safeguard]
+    failed = first_failure(functools.partial(scenario, without=safeguard), range(30))
     assert failed is not None
-    assert MISSED[safeguard] in str(failed.error)
-    assert play(laptops, failed.seed).error is None
+    assert said in str(failed.error)
+    assert play(scenario, failed.seed).error is None

@@ -11,10 +11,10 @@ import pytest
 from holdfast.testing.world import explore
 from tests.fuzz.decoders import fuzz
 from tests.fuzz.targets import TARGETS
-from tests.simulation.membership_laptops import laptops
+from tests.simulation.membership_laptops import laptops, wrong_dates
 from tests.simulation.test_membership import SCENARIOS
 
-ALL = [*SCENARIOS, laptops]
+ALL = [*SCENARIOS, laptops, wrong_dates]
 BLOCK = 50
 
 

@@ -52,6 +52,7 @@ from holdfast.membership.rest import Event as RestEvent
 from holdfast.membership.rest import Phase, Rest
 from holdfast.membership.roster import Entry, Roster
 from holdfast.membership.seeds import CALL_FIRST_NS, SEED_CALL_NS, Seeds
+from holdfast.membership.sleep import SLEEP_MAX_NS
 from holdfast.membership.stages import TABLE, TALKING, Act, Event, Stage
 
 if TYPE_CHECKING:
@@ -248,6 +249,7 @@ class Session:
             return False
         if self._rest.resting:
             return True
+        at_most_ns = min(at_most_ns, SLEEP_MAX_NS)  # nobody waits for it longer
         told = self._say_good_night(at_most_ns)
         return told and self._rest.prepare(now_ns, at_most_ns, linger_ns)
 

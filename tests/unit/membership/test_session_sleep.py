@@ -9,6 +9,7 @@ from holdfast.membership import notes, talk
 from holdfast.membership.changes import ClusterEvent
 from holdfast.membership.rest import LOOK_NS, ROUNDS, SLEPT_NS, TABLE, Event, Phase, Rest
 from holdfast.membership.session import Session
+from holdfast.membership.sleep import SLEEP_MAX_NS
 from holdfast.membership.stages import Stage
 from tests.unit.membership.net import LINGER_NS, MS, Net, S, names
 
@@ -217,6 +218,15 @@ def test_a_sleep_that_does_not_come_about_ends_with_its_bound(net: Net) -> None:
     assert names(a) == names(b) == names(c) == ["a", "b", "c"]
     for session in (a, b, c):
         assert not [name for name, _ in net.changes(session) if name == "MemberFailed"]
+
+
+def test_it_is_silent_for_no_longer_than_anybody_waits(net: Net) -> None:
+    _, b, _ = three(net)
+    prepare(net, b, at_most_s=7 * 86_400)
+    b.handle_timers(net.now_ns + SLEEP_MAX_NS - 1)
+    assert b.counts["resumed"] == 0
+    b.handle_timers(net.now_ns + SLEEP_MAX_NS)
+    assert b.counts["resumed"] == 1
 
 
 def test_a_sleep_is_found_within_a_second_of_the_end_though_nobody_says_it(net: Net) -> None:
