@@ -103,6 +103,7 @@ class SequenceServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
+        self._before_flush: list[Callable[[], object]] = []
         self._over = asyncio.Event()
         self._effects: deque[Effect] = deque()
         self._performing = False
@@ -126,6 +127,14 @@ class SequenceServer:
         self._numbers += 1
         self.machine.add(self._numbers)
         return MessageSendTracker(self, self._numbers), self._running
+
+    def before_flush(self, function: Callable[[], object]) -> None:
+        """Call it whenever the governor asks, before anything is looked at.
+
+        It says with `MessageSendTracker.count_through` what was sent, for those who can find that
+        out from elsewhere and need not be told of each message.
+        """
+        self._before_flush.append(function)
 
     # -- the governor -----------------------------------------------------------------------------
 
@@ -194,6 +203,8 @@ class SequenceServer:
         return False
 
     async def _before_suspend(self) -> None:
+        for function in self._before_flush:
+            function()
         await self._called(self.machine.before_suspend)
 
     async def _after_resume(self) -> None:
@@ -409,6 +420,15 @@ class MessageSendTracker(Closing):
             self._check()
             self._server.perform(self._machine.retry(self._server.now_ns()))
             await self._server.wait_covered(self._number)
+
+    def count_through(self, index: int) -> None:
+        """As `sent_through`, for who cannot wait: it does not say when a suspend strands nothing.
+
+        For functions that were given to `SequenceServer.before_flush`.
+        """
+        if not self.closed:
+            n = index - self._client.sent
+            self._server.perform(self._machine.sent(self._number, n, self._server.now_ns()))
 
     def set_requester(self, request: BatonRequest) -> None:
         """The client asks for a baton. What it asked before is answered with "superseded"."""
