@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import time
+import warnings
 from collections.abc import Callable
 
 PATIENCE_S = 20.0  # for what must happen: a bound for liveness, never a measure
@@ -59,3 +60,29 @@ def rights(*descriptors: int) -> list[tuple[int, int, bytes]]:
     """Control data by which descriptors are sent."""
     packed = struct.pack(f"{len(descriptors)}i", *descriptors)
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)]
+
+
+def in_a_child(function: Callable[[], str]) -> tuple[int, int]:
+    """Call it in a fork of this process: the child's number, and where its answer can be read."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Later versions warn of a fork beside threads. The child calls one function and ends.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            answer = function()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test wants to know
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    return child, reading
+
+
+def answer_of(child: int, reading: int) -> str:
+    """What the child has answered; waits for its end."""
+    with open(reading, "rb") as pipe:
+        answer = pipe.read().decode()
+    os.waitpid(child, 0)
+    return answer

@@ -13,7 +13,7 @@ import pytest
 
 from holdfast.errors import Closed, GovernorGone, NotFound, SuspendAborted, Unavailable
 from holdfast.ipc import Client
-from tests.unit.ipc.places import PATIENCE_S, descriptors_open, until_now
+from tests.unit.ipc.places import PATIENCE_S, answer_of, descriptors_open, in_a_child, until_now
 from tests.unit.ipc.services import ServiceThread, Text
 
 
@@ -128,11 +128,14 @@ def test_a_call_that_waits_hears_that_the_service_ends(place: Path) -> None:
 
 
 def test_who_is_one_too_many_hears_it(place: Path) -> None:
-    with ServiceThread(place / "s", connections_max=1), Client(str(place / "s")) as first:
+    with (
+        ServiceThread(place / "s", connections_max=1),
+        Client(str(place / "s")) as first,
+        Client(str(place / "s"), gone=GovernorGone) as second,
+    ):
         echo(first, "x")
-        with Client(str(place / "s"), gone=GovernorGone) as second:
-            with pytest.raises(Unavailable, match="all 1 connections"):
-                echo(second, "y")
+        with pytest.raises(Unavailable, match="all 1 connections"):
+            echo(second, "y")
         assert echo(first, "x") == "x"
 
 
@@ -140,16 +143,7 @@ def test_a_child_after_a_fork_has_connections_of_its_own(
     client: Client, service: ServiceThread
 ) -> None:
     echo(client, "parent")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, echo(client, "child").encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
+    child = in_a_child(lambda: echo(client, "child"))
     assert echo(client, "parent") == "parent"
-    assert os.read(reading, 100) == b"child"
-    os.waitpid(child, 0)
-    os.close(reading)
+    assert answer_of(*child) == "child"
     assert len(service.service.opened) == 2

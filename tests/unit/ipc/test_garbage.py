@@ -27,11 +27,12 @@ async def beside(place: Path, limits: Limits = SMALL) -> AsyncIterator[tuple[Ser
     """A service and an honest client, who is served to the end; nothing stays open."""
     before = descriptors_open()
     with Service(place / "s", limits=limits) as service:
-        with await connect(str(place / "s")) as honest:
-            await until(lambda: service.opened)
-            yield service, honest
-            answer, _ = await honest.call("x.Echo", Text("still"), Text)
-            assert answer.text == "still"
+        honest = await connect(str(place / "s"))
+        await until(lambda: service.opened)
+        yield service, honest
+        answer, _ = await honest.call("x.Echo", Text("still"), Text)
+        assert answer.text == "still"
+        honest.close()
     await until(lambda: len(service.ended) == len(service.opened))
     assert descriptors_open() <= before + 1  # the loop's own may be among them
 
