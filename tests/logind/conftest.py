@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,10 @@ def play(request: pytest.FixtureRequest, delay_s: float) -> Callable[[Play], Non
                 side.close()
 
     return lambda what: asyncio.run(bounded(what))
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="hf-") as directory:
+        yield Path(directory)

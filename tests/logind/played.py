@@ -70,6 +70,13 @@ class PlayedConnection:
         self.open = False
 
 
+class PlayedLogind(Logind):
+    """`available` looks for a socket, which there is none of."""
+
+    def available(self) -> str | None:
+        return None
+
+
 class PlayedSide:
     """The machine.
 
@@ -120,7 +127,7 @@ class PlayedSide:
     # -- what the tests do --
 
     def backend(self) -> Logind:
-        return Logind(address="played", clock=self.clock, connect=self.connect)
+        return PlayedLogind(address="played", clock=self.clock, connect=self.connect)
 
     async def connect(
         self, address: str, heard: Callable[[Message], None], lost: Callable[[str], None]
@@ -144,6 +151,9 @@ class PlayedSide:
             self.wish_to_sleep()
         except Refused as error:
             raise RuntimeError(error.name) from error
+
+    async def suspend_unprivileged(self) -> None:
+        await self.suspend()
 
     async def power_off(self) -> None:
         self._shutting_down = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -82,6 +83,9 @@ class Side(Protocol):
     async def suspend(self) -> None:
         """Somebody else asks logind; a no is a RuntimeError with the name of the error."""
 
+    async def suspend_unprivileged(self) -> None:
+        """The same by somebody who may suspend, and may not pass over a block."""
+
     async def power_off(self) -> None: ...
     async def locks(self) -> list[Lock]: ...
     def blocking(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -125,6 +129,19 @@ async def until_nobody_blocks(side: Side) -> None:
         await asyncio.sleep(0.002)
 
 
+def suspend_as_nobody(machine: Machine) -> subprocess.CompletedProcess[str]:
+    """Ask logind as somebody who is not root."""
+    words = ["busctl", f"--address={machine.address}", "call", "org.freedesktop.login1"]
+    words += ["/org/freedesktop/login1", "org.freedesktop.login1.Manager", "Suspend", "b", "false"]
+    return subprocess.run(
+        words,
+        user=pwd.getpwnam("nobody").pw_uid,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
 class RealSide:
     """A real logind."""
 
@@ -148,6 +165,13 @@ class RealSide:
 
     async def suspend(self) -> None:
         await asyncio.to_thread(self._machine.systemd.call, "Suspend", "b", _NO_PASSWORD)
+
+    async def suspend_unprivileged(self) -> None:
+        """PolicyKit decides about who is not root, and our stand-in plays it."""
+        self._machine.systemd.permitted = {"org.freedesktop.login1.suspend"}
+        done = await asyncio.to_thread(suspend_as_nobody, self._machine)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
 
     async def power_off(self) -> None:
         await asyncio.to_thread(self._machine.systemd.call, "PowerOff", "b", _NO_PASSWORD)

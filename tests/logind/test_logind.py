@@ -145,6 +145,23 @@ def test_a_block_lock_is_held_while_a_wake_lease_is(play: Player) -> None:
     play(main)
 
 
+def test_others_are_refused_while_a_wake_lease_is_held(play: Player) -> None:
+    async def main(side: Side) -> None:
+        async with opened(side) as (backend, _):
+            await backend.block(held=True)
+            with pytest.raises(RuntimeError):
+                await side.suspend_unprivileged()
+            assert "PrepareForSleep True" not in side.transcript.lines
+            await backend.block(held=False)
+            await until_nobody_blocks(side)
+            await side.suspend_unprivileged()
+            await until_said(side, "host: sleep begins")
+            backend.ready_for_sleep()
+            await until_said(side, "host: sleep ended")
+
+    play(main)
+
+
 def test_our_own_suspend_does_not_stumble_over_the_block_lock_just_let_go(play: Player) -> None:
     async def main(side: Side) -> None:
         async with opened(side) as (backend, _):

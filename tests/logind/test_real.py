@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -17,49 +16,13 @@ from holdfast.wake.backends.bus import Bus, Called, Refused
 from holdfast.wake.backends.logind import Logind
 from holdfast.wake.model import Slept
 from tests.logind.machine import Machine, MachineMissing, needed
-from tests.logind.sides import Host, RealSide, until_locked, until_nobody_blocks, until_said
+from tests.logind.sides import Host, RealSide, until_locked, until_said
 from tests.peer import python_path
 
 PATIENCE_S = 50.0
 MANAGER = Called(
     "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
 )
-
-
-def suspend_as_nobody(machine: Machine) -> subprocess.CompletedProcess[str]:
-    """What somebody does who is not root; PolicyKit decides, and our stand-in plays it."""
-    words = [f"--address={machine.address}", "call", MANAGER.name, MANAGER.path, MANAGER.interface]
-    return subprocess.run(
-        ["busctl", *words, "Suspend", "b", "false"],
-        user=pwd.getpwnam("nobody").pw_uid,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-
-
-def test_others_are_refused_while_a_wake_lease_is_held(machine: Machine) -> None:
-    """Somebody else than root: root may pass over a block before systemd 257."""
-    machine.systemd.permitted = {"org.freedesktop.login1.suspend"}
-    side = RealSide(machine)
-
-    async def main() -> None:
-        backend = side.backend()
-        await backend.open(Host(side.transcript))
-        await backend.block(held=True)
-        refused = await asyncio.to_thread(suspend_as_nobody, machine)
-        assert refused.returncode != 0, refused
-        assert "PrepareForSleep True" not in side.transcript.lines
-        await backend.block(held=False)
-        await until_nobody_blocks(side)
-        allowed = await asyncio.to_thread(suspend_as_nobody, machine)
-        assert allowed.returncode == 0, allowed.stderr
-        await until_said(side, "host: sleep begins")
-        backend.ready_for_sleep()
-        await until_said(side, "host: sleep ended")
-        await backend.close()
-
-    asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
 
 
 HOLDER = """
