@@ -20,15 +20,19 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rich.console import JustifyMethod
+
     from holdfast.demo.acts.act import Line
     from holdfast.demo.promise import Promise
-    from holdfast.demo.stage import Stage
+    from holdfast.demo.stage import Event, Stage
 
 __all__ = ["Screen", "print_promises"]
 
 PICTURE_S = 0.2
 LINE_S = 1.0
 EVENTS_SHOWN = (2, 6)  # at least, and at most, if the terminal is high enough
+ALOUD_SHOWN = 3  # of these, as long as there are so many, are events that were told aloud
+PIDS_FROM = 100  # columns; a narrower terminal has no room for the processes' numbers
 PIPE_WIDTH = 118  # of the table where there is no terminal to ask
 
 
@@ -103,13 +107,25 @@ class Screen:
         self._events_told = len(self._stage.events)
 
     def _picture(self, lines: Sequence[tuple[Line, int]]) -> Group:
+        columns = {
+            "who": [line.who for line, _ in lines],
+            "pid": [_pids(line) for line, _ in lines],
+            "does": [line.doing for line, _ in lines],
+            "a second": [f"{rate:,}" for _, rate in lines],
+            "so far": [f"{line.count:,}" for line, _ in lines],
+            "": [line.note for line, _ in lines],
+        }
+        if self._console.width < PIDS_FROM:
+            del columns["pid"]
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for head in ("who", "pid", "does", "a second", "so far", ""):
+        for head, cells in columns.items():
             right = head in {"a second", "so far"}
-            table.add_column(head, justify="right" if right else "left", no_wrap=True)
-        for line, rate in lines:
-            pids = " ".join(str(player.pid) for player in line.lives)
-            table.add_row(line.who, pids, line.doing, f"{rate:,}", f"{line.count:,}", line.note)
+            # The notes give way to the rest where all have not room.
+            width = max(map(len, [head, *cells])) if head else None
+            justify: JustifyMethod = "right" if right else "left"
+            table.add_column(head, justify=justify, no_wrap=True, min_width=width)
+        for row in zip(*columns.values(), strict=True):
+            table.add_row(*row)
         elapsed_s = min(self._stage.elapsed_s, self._stage.seconds)
         doing = "; what was begun is ended" if self._over else ""
         title = Text(f"{elapsed_s:.0f} of {self._stage.seconds:g} s{doing}", style="bold")
@@ -117,7 +133,7 @@ class Screen:
         room = self._console.height - len(lines) - 4  # for title, heading, a gap and the cursor
         told = [
             Text(f"{event.at_s:7.2f} s  {event.what}", "" if event.aloud else "dim", no_wrap=True)
-            for event in self._stage.events[-min(most, max(least, room)) :]
+            for event in _latest(self._stage.events, min(most, max(least, room)))
         ]
         return Group(title, table, Text(""), *told)
 
@@ -127,6 +143,19 @@ class Screen:
             self._live.stop()
         else:
             self._tell()
+
+
+def _pids(line: Line) -> str:
+    pids = [str(player.pid) for player in line.lives]
+    return " ".join(pids[:2] + [f"+{len(pids) - 2}"] * (len(pids) > 2))
+
+
+def _latest(events: Sequence[Event], count: int) -> list[Event]:
+    """The latest events, with some that were told aloud among them, in their order."""
+    aloud = [at for at, event in enumerate(events) if event.aloud][-min(count, ALOUD_SHOWN) :]
+    others = [at for at in range(len(events)) if at not in aloud]
+    kept = [*aloud, *others[max(0, len(others) - (count - len(aloud))) :]]
+    return [events[at] for at in sorted(kept)]
 
 
 def print_promises(promises: Sequence[Promise]) -> None:

@@ -261,15 +261,16 @@ class Gathering:
         if trouble is not None and number != trouble.number:
             after_ns = row[hosting.HEARD_NS + trouble.number] - trouble.at_ns
             if after_ns >= 0:
-                note += f", heard after {after_ns / 1e9:.2f} s"
+                note += f", heard {after_ns / 1e9:.2f} s after"
             if number == trouble.heir:
                 taken_ns = row[hosting.FIRST_NS] - trouble.at_ns
-                note += f", took over after {taken_ns / 1e9:.2f} s"
+                note += f", took over {taken_ns / 1e9:.2f}"
         elif trouble is not None and trouble.back_ns:
             doing = "comes back"
+            note = note if host.ready else ""
         elif trouble is not None:
             doing = f"{trouble.done} {(now_ns() - trouble.at_ns) / 1e9:.1f} s ago"
-            note = "its lease is its own until its term is over" if trouble.heir is None else ""
+            note = "its lease is kept until its term ends" if trouble.heir is None else ""
             lives = [] if trouble.killed else lives
         return Line(f"host{number}", doing, row[hosting.SAMPLES], lives, note, group="5 hosts")
 
