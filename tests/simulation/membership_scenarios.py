@@ -118,7 +118,14 @@ def two(world: World, *, without: str | None = None) -> None:
 def renewals(world: World, *, without: str | None = None) -> None:
     """Members that take new identities, with what they say about it lost."""
     rng = world.rng("scenario")
-    place = Place(world, BARE, without=without)
+    # Half of all lost for so long can part the four into pairs, each sure that the other is dead.
+    # Only who calls the dead finds them again, and nothing that is periodic must help otherwise.
+    config = replace(
+        BARE,
+        notify_down_members=True,
+        periodic_announce_to_down_members=Periodic(5 * SECOND, 2),
+    )
+    place = Place(world, config, without=without)
     names = [f"m{number}" for number in range(4)]
     _together(place, names)
     world.network.link = Link(loss=0.5)
@@ -126,7 +133,7 @@ def renewals(world: World, *, without: str | None = None) -> None:
         _rename(place, rng.choice(names))
         world.run(until=world.now_ns + rng.randrange(3 * SECOND))
     world.heal()
-    world.run(until=place.agreed, limit_ns=healing_ns(4, BARE))
+    world.run(until=place.agreed, limit_ns=healing_ns(4, config))
 
 
 def many_lives(world: World, *, without: str | None = None) -> None:
