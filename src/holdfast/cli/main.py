@@ -23,6 +23,7 @@ NOUNS = {
     "lease": Noun("holdfast.cli.lease", "lease", "Leases: run, claim, release, ls, show, wait."),
     "member": Noun("holdfast.cli.member", "member", "Members: run, ls, watch."),
     "members": Noun("holdfast.cli.member", "ls", "The same as `member ls`."),
+    "wake": Noun("holdfast.cli.wake", "wake", "Wake leases: serve, run, ls, why, watch, suspend."),
     "completion": Noun(
         "holdfast.cli.completion", "completion", "Print what makes a shell complete our words."
     ),

@@ -270,8 +270,10 @@ def in_words(where: Whereabouts, name: str, acquired_ns: int, now_ns: int) -> st
     if where.place is Place.IN_FLIGHT:
         return f"{text}; nobody was found to hold it now: {_may_be(where, now_ns)}"
     if _is_the_acquirers_alone(where):
-        how = _how(where.holdings[0])
-        return f'wake lease "{name}" was acquired {ago} by {acquirer}, which still holds it{how}'
+        holding = where.holdings[0]
+        now = _named(holding.holder.pid, holding.holder.command)  # it may be another program by now
+        text = f'wake lease "{name}" was acquired {ago} by {now}, which still holds it'
+        return text + _how(holding)
     holders = [_named(each.holder.pid, each.holder.command) + _how(each) for each in where.holdings]
     return f"{text} and is now held by {'; and by '.join(holders)}"
 
@@ -365,13 +367,17 @@ def command_of(argv: tuple[str, ...]) -> str:
     """What a command line's program is called, in printable characters.
 
     Of an interpreter with a script, both are named: "python3 upload.py" says more than "python3".
+    So is a module: "python3 -m upload".
     """
     if not argv:
         return "?"
     words = [argv[0].rpartition("/")[2] or argv[0]]
     if words[0].startswith(("python", "sh", "bash", "perl", "ruby", "node")):
-        script = next((word for word in argv[1:2] if not word.startswith("-")), None)
-        words += [script.rpartition("/")[2] or script] if script else []
+        script = argv[1] if len(argv) > 1 else "-"
+        if not script.startswith("-"):
+            words.append(script.rpartition("/")[2] or script)
+        elif script == "-m":
+            words += argv[1:3]
     text = " ".join(words)
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")

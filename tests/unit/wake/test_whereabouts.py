@@ -65,6 +65,8 @@ def test_the_acquirer_holds_it_still(hops: Hops) -> None:
     assert (holding.announced, holding.let_go, holding.heir_of) == (True, False, None)
     assert words(where) == f"{STILL}, which still holds it"
     assert whom(where) == ""
+    became = holder_of(UPLOADER, argv=("/bin/rsync",))
+    assert "by pid 4711 (rsync), which still holds it" in words(seen(hops, became))
 
 
 def test_who_was_said_to_have_received_it_is_announced(hops: Hops) -> None:
@@ -219,6 +221,8 @@ def test_an_acquirer_that_is_not_known_is_not_made_up() -> None:
         (("/usr/bin/gzip", "-9"), "gzip"),
         (("/usr/bin/python3", "/opt/up/load.py", "x"), "python3 load.py"),
         (("python3", "-c", "pass"), "python3"),
+        (("python3", "-m", "upload", "x"), "python3 -m upload"),
+        (("python3",), "python3"),
         (("evil\x1b[2J",), "evil\\x1b[2J"),
         (("dir/",), "dir/"),
         (("x" * 100,), "x" * 64),
