@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.membership import Repair
+from tests.simulation.wake_host_safeguards import SAFEGUARDS
 
 PROJECT = Path(__file__).parents[2]
 ESSAYS = sorted((PROJECT / "docs" / "design").glob("*.md"))
@@ -78,3 +79,31 @@ def test_the_essay_of_membership_has_every_repair_and_the_scenario_that_misses_i
     assert [name for name, _ in rows] == 2 * [repair.value for repair in Repair]
     told = {name: what.split("|")[-2].strip(" `") for name, what in rows}  # of the second table
     assert told == {repair.value: missed[repair.name] for repair in Repair}
+
+
+def numbers(told: str) -> list[str]:
+    """The numbers that the first cell of a row stands for: "G11, G12", or from one to another."""
+    first, _, last = told.partition("\N{EN DASH}")
+    if last:
+        return [f"{first[0]}{number}" for number in range(int(first[1:]), int(last[1:]) + 1)]
+    return told.split(", ")
+
+
+def test_the_essay_of_wake_has_every_test_of_the_source_once_and_in_order() -> None:
+    text = (PROJECT / "docs" / "design" / "wake.md").read_text()
+    rows = re.findall(r"^\| ([GULF]\d+[^|]*?) \|(.*)$", text, flags=re.MULTILINE)
+    found = [number for told, _ in rows for number in numbers(told)]
+    ranges = {"G": 55, "U": 14, "L": 7, "F": 3}
+    assert found == [f"{each}{n}" for each, end in ranges.items() for n in range(1, end + 1)]
+    excused = re.compile(r"not taken: |as G\d|the same \(|refused \(")
+    assert [
+        told for told, what in rows if not NAMED.search(what) and not excused.search(what)
+    ] == []
+
+
+def test_the_essay_of_wake_has_every_safeguard_of_the_simulation() -> None:
+    text = (PROJECT / "docs" / "design" / "wake.md").read_text()
+    section = text.split("## What the simulation watches")[1].split("\n## ")[0]
+    told = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+    names = [name for each in told for name in re.findall(r"`([a-z-]+)`", each)]
+    assert names == list(SAFEGUARDS)
