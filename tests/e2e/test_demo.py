@@ -310,6 +310,14 @@ def test_on_a_terminal_there_is_a_live_picture(place: Path) -> None:
     assert b"All promises were kept." in shown
 
 
+def test_who_has_failed_is_named_with_its_last_words(place: Path) -> None:
+    options = ("--seconds", "1", "--act", "counting", "--break", "fall")
+    code, out, _ = run(place, *options)
+    assert code == 1
+    [row] = [line for line in out.splitlines() if line.startswith("failing processes")]
+    assert row.endswith("  counter: RuntimeError: told to fall")
+
+
 def test_wrong_usage_is_told_as_everywhere(place: Path) -> None:
     code, _, err = run(place, "--seconds", "0")
     assert code == 2

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
 START_LIMIT_S = 60.0  # an interpreter on a machine that has other things to do
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 30.0  # also one that has just been started, on such a machine
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks the stage to end
 
 
@@ -211,10 +211,15 @@ class Stage(Closing):
 
     def promises(self) -> list[Promise]:
         """What holds for the stage as a whole; the players have stopped."""
-        fallen = [words for player in self.players if (words := player.fallen()) is not None]
-        for words in fallen:
-            self.note("a process failed: " + words)
+        fallen = {
+            player: words for player in self.players if (words := player.fallen()) is not None
+        }
+        for player, words in fallen.items():
+            self.note(f"a process failed: {player.role}: {words}")
         killed = sum(not player.expected_to_live for player in self.players)
+        last_words = [
+            f"{player.role}: {words.splitlines()[-1]}" for player, words in fallen.items()
+        ]
         names = set(self.namespace.names())
         self.namespace.close()
         files = [name for name in os.listdir(self.namespace.path) if not name.startswith(".")]
@@ -224,7 +229,7 @@ class Stage(Closing):
             len(fallen),
             len(self.players),
             "processes",
-            f"{killed} were killed, the others left",
+            last_words[0] if last_words else f"{killed} were killed, the others left",
             {"killed": killed},
         )
         if not names | left:

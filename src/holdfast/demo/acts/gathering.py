@@ -327,7 +327,7 @@ class Gathering:
                 self._sum(hosting.OVERLAPS),
                 self._sum(hosting.CHECKS),
                 "samples",
-                f"{hints} looked when they heard; {denied} within the old term, and waited",
+                f"{hints} looked on hearing of a death, {denied} too early, and waited",
                 {"hints": hints, "denied": denied},
             ),
             Promise(
