@@ -53,9 +53,10 @@ if TYPE_CHECKING:
     from holdfast.wake.service import Service, serve
     from holdfast.wake.strategies.interlock import Interlock
     from holdfast.wake.strategies.retained import RetainedWakeLease
+    from holdfast.wake.strategies.send_tracker import MessageSendTracker
     from holdfast.wake.strategies.sequence_client import Baton, SequenceClient
     from holdfast.wake.strategies.sequence_relay import SequenceRelay
-    from holdfast.wake.strategies.sequence_server import MessageSendTracker, SequenceServer
+    from holdfast.wake.strategies.sequence_server import SequenceServer
     from holdfast.wake.strategies.socket_channel import (
         BatonSource,
         BatonSubscription,
@@ -123,7 +124,7 @@ _WHERE = {
     "Listener": "listening",
     "Logind": "backends.logind",
     "MessageChannel": "strategies.socket_channel",
-    "MessageSendTracker": "strategies.sequence_server",
+    "MessageSendTracker": "strategies.send_tracker",
     "MessageSource": "strategies.socket_channel",
     "OnTimeout": "model",
     "RetainedWakeLease": "strategies.retained",

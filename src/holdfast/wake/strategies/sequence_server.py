@@ -24,7 +24,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from holdfast.clock import NS_PER_S, SystemClock
-from holdfast.closing import Closing
 from holdfast.durations import nanoseconds
 from holdfast.errors import Closed, GovernorGone, HoldfastError
 from holdfast.wake.sequence import (
@@ -41,12 +40,13 @@ from holdfast.wake.sequence import (
     Unclaimed,
     Uncovered,
 )
+from holdfast.wake.strategies.send_tracker import MessageSendTracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
     from datetime import timedelta
 
-    from holdfast.wake.sequence import Client, Effect
+    from holdfast.wake.sequence import Effect
     from holdfast.wake.strategies.surroundings import (
         BatonRequest,
         GovernorLike,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         WakeLeaseLike,
     )
 
-__all__ = ["BATON_NAME", "MessageSendTracker", "SequenceServer"]
+__all__ = ["BATON_NAME", "SequenceServer"]
 
 BATON_NAME: Final = "optimistic-lease-baton"
 _LOOK_AGAIN_S: Final = 0.05
@@ -127,6 +127,18 @@ class SequenceServer:
         self._numbers += 1
         self.machine.add(self._numbers)
         return MessageSendTracker(self, self._numbers), self._running
+
+    async def ready(self) -> None:
+        """Wait until it is registered and known that the machine is awake.
+
+        Nobody has to: what is sent before takes a wake lease, and is just as safe.
+
+        Raises:
+            Closed, GovernorGone: As of a tracker.
+        """
+        while self.machine.phase is Phase.UNKNOWN:
+            await self._wait_covered()
+        self.check()
 
     def before_flush(self, function: Callable[[], object]) -> None:
         """Call it whenever the governor asks, before anything is looked at.
@@ -328,9 +340,12 @@ class SequenceServer:
         """Wait until what was sent to that client cannot be stranded any more."""
         while number in self.machine.clients and not self.machine.covered(number):
             self.check()
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            await waiter
+            await self._wait_covered()
+
+    async def _wait_covered(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
 
     def check(self) -> None:
         """See that it has not ended.
@@ -352,124 +367,6 @@ class SequenceServer:
             _settle(call)
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
-
-
-class MessageSendTracker(Closing):
-    """What one client was sent; made by `SequenceServer.manage`.
-
-    Count a message, and send it, in either order, but without waiting between the two where a
-    client may take the place of another. Whoever can leave the source of the message
-    unacknowledged (an interrupt, a queue) does so until `message_sent` has returned; who cannot
-    calls it before sending.
-    """
-
-    def __init__(self, server: SequenceServer, number: int) -> None:
-        self._server = server
-        self._number = number
-        self._machine = server.machine
-        self._client: Client = server.machine.clients[number]
-        self._closed = False
-
-    @property
-    def sent(self) -> int:
-        """How many messages, since this client began."""
-        return self._client.sent
-
-    @property
-    def epoch(self) -> int:
-        """Which client it is: batons carry it."""
-        return self._client.epoch
-
-    @property
-    def closed(self) -> bool:
-        """Whether its client has gone for good, or the server has ended."""
-        return self._closed or self._machine.phase is Phase.ENDED
-
-    async def message_sent(self, n: int = 1) -> None:
-        """So many messages were sent. Nothing and less is ignored.
-
-        It returns when they cannot be stranded by a suspend: at once while the machine is awake,
-        else when a wake lease is held. Only then may their source be acknowledged.
-
-        Raises:
-            Closed: This tracker was closed, or its server has ended.
-            GovernorGone: The governor is gone.
-            HoldfastError, OSError: No wake lease was to be had. The messages are counted; call
-                again, with `sent_through`, before the source is acknowledged.
-        """
-        machine = self._machine
-        if machine.phase is Phase.AWAKE and not self._closed:
-            machine.sent(self._number, n, 0)
-            return
-        self._check()
-        if n > 0:
-            self._server.perform(machine.sent(self._number, n, self._server.now_ns()))
-            await self._server.wait_covered(self._number)
-
-    async def sent_through(self, index: int) -> None:
-        """As many messages were sent since this client began; less than that changes nothing.
-
-        Raises:
-            As `message_sent`.
-        """
-        n = index - self._client.sent
-        if n > 0:
-            await self.message_sent(n)
-        elif not self._machine.covered(self._number):
-            # Counted by a call that failed: try again.
-            self._check()
-            self._server.perform(self._machine.retry(self._server.now_ns()))
-            await self._server.wait_covered(self._number)
-
-    def count_through(self, index: int) -> None:
-        """As `sent_through`, for who cannot wait: it does not say when a suspend strands nothing.
-
-        For functions that were given to `SequenceServer.before_flush`.
-        """
-        if not self.closed:
-            n = index - self._client.sent
-            self._server.perform(self._machine.sent(self._number, n, self._server.now_ns()))
-
-    def set_requester(self, request: BatonRequest) -> None:
-        """The client asks for a baton. What it asked before is answered with "superseded"."""
-        if self.closed:
-            request.refuse("ended")
-            return
-        self._server.perform(
-            self._machine.asked(
-                self._number, request, self._server.now_ns(), processed=request.processed
-            )
-        )
-
-    def subscribed(self) -> int:
-        """Another client takes the place of the one before; its messages are counted from here.
-
-        Returns:
-            Its epoch.
-
-        Raises:
-            Closed: As `message_sent`.
-        """
-        self._check()
-        self._server.perform(self._machine.subscribed(self._number, self._server.now_ns()))
-        return self.epoch
-
-    def client_gone(self) -> None:
-        """The client has gone. Nothing keeps the machine awake for it, until there is another."""
-        if not self.closed:
-            self._server.perform(self._machine.gone(self._number, self._server.now_ns()))
-
-    def close(self) -> None:
-        """There will be no client any more in this place."""
-        if not self.closed:
-            self._closed = True
-            self._server.perform(self._machine.remove(self._number, self._server.now_ns()))
-        self._closed = True
-
-    def _check(self) -> None:
-        self._server.check()
-        if self._closed:
-            raise Closed("the tracker is closed", hint="make another one with manage()")
 
 
 def _as_request(request: object) -> BatonRequest:

@@ -29,15 +29,16 @@ from holdfast.closing import Closing
 from holdfast.errors import Closed, InvalidArgument, Unavailable, Unsupported, WakeError
 from holdfast.ipc import Server, connect
 from holdfast.wake.lease import WakeLease
+from holdfast.wake.strategies.send_tracker import MessageSendTracker
 from holdfast.wake.strategies.sequence_client import Baton
 from holdfast.wake.strategies.sequence_relay import RelayTracker, SequenceRelay
-from holdfast.wake.strategies.sequence_server import MessageSendTracker, SequenceServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from holdfast.ipc import Connection, Request
     from holdfast.wake.lease import Reporter
+    from holdfast.wake.strategies.sequence_server import SequenceServer
     from holdfast.wake.strategies.surroundings import WakeLeaseLike
 
 __all__ = [

@@ -12,8 +12,9 @@ import pytest
 
 from holdfast.errors import Closed, GovernorGone, InvalidArgument, OutOfSpace
 from holdfast.wake.sequence import Lost, Phase, Unclaimed
+from holdfast.wake.strategies.send_tracker import MessageSendTracker
 from holdfast.wake.strategies.sequence_client import Baton, SequenceClient
-from holdfast.wake.strategies.sequence_server import MessageSendTracker, SequenceServer
+from holdfast.wake.strategies.sequence_server import SequenceServer
 from tests.unit.wake.strategies.small import PATIENCE_S, Memory, MemoryRequest, Small, until
 
 
