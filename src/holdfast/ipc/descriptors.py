@@ -28,7 +28,12 @@ __all__ = ["DESCRIPTORS_MAX", "Descriptors", "Truncated", "close_all", "receive"
 
 # SCM_MAX_FD: the kernel takes no more with one message.
 DESCRIPTORS_MAX: Final = 253
-_ROOM: Final = socket.CMSG_SPACE(DESCRIPTORS_MAX * 4)
+
+# As plain numbers: arithmetic with the module's enumerations costs as much as a system call.
+_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED: Final = int(socket.MSG_CTRUNC)
+_NOSIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_ROOMS: Final = [socket.CMSG_SPACE(number * 4) for number in range(DESCRIPTORS_MAX + 1)]
 
 
 class Truncated(OSError):
@@ -80,9 +85,9 @@ def send_some(
         OSError: As of sendmsg(2); nothing went.
     """
     if not descriptors:
-        return sock.send(data, socket.MSG_NOSIGNAL)
+        return sock.send(data, _NOSIGNAL)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-    return sock.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
+    return sock.sendmsg([data], [rights], _NOSIGNAL)
 
 
 def receive(
@@ -96,9 +101,8 @@ def receive(
         Truncated: Descriptors were cut off.
         OSError: As of recvmsg(2).
     """
-    room = _ROOM if descriptors_max == DESCRIPTORS_MAX else socket.CMSG_SPACE(descriptors_max * 4)
-    data, control, told, _ = sock.recvmsg(length, room, flags | socket.MSG_CMSG_CLOEXEC)
-    if not control and not told & socket.MSG_CTRUNC:
+    data, control, told, _ = sock.recvmsg(length, _ROOMS[descriptors_max], flags | _CLOEXEC)
+    if not control and not told & _TRUNCATED:
         return data, []
     came: list[int] = []
     for level, kind, content in control:
@@ -107,7 +111,7 @@ def receive(
             # What was cut off in the middle of a number is none.
             numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
             came.extend(numbers)
-    if told & socket.MSG_CTRUNC:
+    if told & _TRUNCATED:
         close_all(came)
         raise Truncated(f"descriptors were cut off from a message; {len(came)} had come")
     return data, came

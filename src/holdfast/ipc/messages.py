@@ -209,6 +209,10 @@ class Frames:
         Raises:
             Garbage: A frame is too long, or has too many descriptors. Nothing was taken.
         """
+        alone = data.find(_END) == len(data) - 1 and not (self._begun or self._descriptors)
+        fits = len(data) - 1 <= self._bytes_max and len(descriptors) <= self._descriptors_max
+        if alone and fits:  # most reads bring one frame and nothing else
+            return [(data[:-1], list(descriptors))]
         *whole, rest = data.split(_END)
         longest = max(map(len, whole), default=0)
         if max(longest, len(self._begun) + len(whole[0] if whole else rest)) > self._bytes_max:

@@ -146,14 +146,15 @@ def pipe_inode(fd: int, mode: int) -> int:
     try:
         facts = os.fstat(fd)
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        target = os.readlink(f"/proc/self/fd/{fd}")
+        is_pipe = stat.S_ISFIFO(facts.st_mode)
+        if is_pipe and mode == os.O_RDONLY:
+            # One with a name in a file system could be opened by others, and then never hangs up.
+            is_pipe = os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
     except OSError as error:
         raise InvalidArgument(f"no descriptor ({error.strerror})", on=str(fd)) from error
-    # One with a name in a file system could be opened by others, and then never hangs up.
-    is_pipe = stat.S_ISFIFO(facts.st_mode) and target.startswith("pipe:")
     if not is_pipe or flags & os.O_ACCMODE != mode or flags & os.O_PATH:
         end = "read" if mode == os.O_RDONLY else "write"
-        raise InvalidArgument(f"this descriptor is not the {end} end of a pipe", on=target)
+        raise InvalidArgument(f"descriptor {fd} is not the {end} end of a pipe")
     return facts.st_ino
 
 
