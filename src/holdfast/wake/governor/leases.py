@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -65,13 +64,22 @@ class Leases:
 
     def grant(self, now_ns: int, *, activity: bool) -> list[HeldLease]:
         """Grant what waits, application activity only if said so. Returns what was granted."""
-        granted = []
+        granted: list[HeldLease] = []
+        if not self._waiting:
+            return granted
         for lease_id in list(self._waiting):
             waiting = self._all[lease_id]
             if waiting.kind is WakeLeaseKind.ACTIVITY and not activity:
                 continue
             del self._waiting[lease_id]
-            lease = replace(waiting, granted_ns=now_ns)
+            lease = HeldLease(  # `replace` takes three times as long, at each acquire
+                lease_id,
+                waiting.name,
+                waiting.kind,
+                waiting.requester,
+                waiting.asked_ns,
+                now_ns,
+            )
             self._all[lease_id] = lease
             if self._granted == 0:
                 self._journal.tell(now_ns, "held")
