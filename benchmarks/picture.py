@@ -31,6 +31,9 @@ _COLOURS = {
     "filelock": "#3f8f5f",
     "flock": "#9a9a9a",
     "bare transaction": "#a0b84a",
+    "logind": "#1f4e79",
+    "logind, ready-made bytes": "#4a90c2",
+    "python -c pass": "#9a9a9a",
     "the design": "#222222",
 }
 _OTHER_COLOUR = "#555555"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Systemd:
         awake: The machine stays down until this is set.
         result: How jobs end: ``done``, or ``failed`` where the machine could not go down.
         permitted: What PolicyKit allows to all but root.
+        started_ns: CLOCK_MONOTONIC when the last unit was started.
         on_sleep: Called, in the thread, when the machine wakes up after a job that ends well.
     """
 
@@ -75,6 +77,7 @@ class Systemd:
         self.awake.set()
         self.result = "done"
         self.permitted: set[str] = set()
+        self.started_ns = 0
         self.on_sleep: Callable[[], None] = lambda: None
         self._address = address
         self._jobs = 0
@@ -198,6 +201,7 @@ class Systemd:
             self.transcript.say("logind is here" if message.body[2] else "logind is gone")
 
     def _start_unit(self, message: Message) -> Message:
+        self.started_ns = time.monotonic_ns()
         self._jobs += 1
         unit = message.body[0]
         self.transcript.say(f"StartUnit {unit}")

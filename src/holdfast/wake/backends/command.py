@@ -62,7 +62,7 @@ class Command:
 
     Attributes:
         name: "command".
-        blocks: False: there is nobody else who could bring the machine down.
+        blocks_nothing: There is nobody else who could bring the machine down.
 
     Args:
         argv: The command and its arguments; None: end the governor.
@@ -74,7 +74,7 @@ class Command:
     """
 
     name = "command"
-    blocks = False
+    blocks_nothing = True
 
     def __init__(
         self,
