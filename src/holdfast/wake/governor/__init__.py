@@ -42,31 +42,31 @@ long enough, the attempt is an overrun, and says whose work it cut.
 What the ring says
 ------------------
 
-======================  ===========  ===========================================================
-kind                    subject      when
-======================  ===========  ===========================================================
-held, free              none         the first wake lease is granted, the last granted one closed
-lease-waits             lease        it cannot be granted in this phase
-lease-granted           lease
-lease-closed            lease
-listener-registered     listener
-listener-late           listener     it is out of time; what follows is its choice
-listener-evicted        listener
-listener-gone           listener
-request                 request
-request-answered        request      it slept, or the deadline came
-request-withdrawn       request
-suspend-calls-began     attempt
-suspend-calls-ended     attempt
-blocked                 attempt      the back-end is not entered; the detail says why
-entered                 attempt      the detail says if the machine goes down of itself
-slept, failed           attempt      it is back
-resume-calls-began      attempt
-resume-calls-ended      attempt
-sleep-begins, -ended    none         the machine goes down of itself, is back
-shutdown-begins, -ended none
-report                  none         a watchdog; its name is the signature
-======================  ===========  ===========================================================
+========================  ===========  =========================================================
+kind                      subject      when
+========================  ===========  =========================================================
+held, free                none         the first wake lease is granted, the last granted one closed
+lease-waits               lease        it cannot be granted in this phase
+lease-granted             lease
+lease-closed              lease
+listener-registered       listener
+listener-late             listener     it is out of time; what follows is its choice
+listener-evicted          listener
+listener-gone             listener
+request                   request
+request-answered          request      it slept, or the deadline came
+request-withdrawn         request
+suspend-calls-began       attempt
+suspend-calls-ended       attempt
+blocked                   attempt      the back-end is not entered; the detail says why
+entered                   attempt      the detail says if the machine goes down of itself
+slept, failed             attempt      it is back
+resume-calls-began        attempt
+resume-calls-ended        attempt
+sleep-begins, -ended      none         the machine goes down of itself, is back
+shutdown-begins, -ended   none
+report                    none         a watchdog; its name is the signature
+========================  ===========  =========================================================
 
 Source: the specification of wake leases, sections 3 and 4; docs/design/wake.md says where this
 governor differs from that one, and why.
