@@ -126,7 +126,8 @@ class Requester:
     command: str = ""
 
     def __str__(self) -> str:
-        name = self.command or "a process"
+        # Whoever named it may have thought of terminals; these words end in one.
+        name = "".join(each if each.isprintable() else "?" for each in self.command) or "a process"
         return f"{name} ({self.pid})" if self.pid else name
 
 

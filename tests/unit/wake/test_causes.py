@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.wake.causes import clause, explain, seconds, sentences
-from holdfast.wake.model import Blocker, Cause
+from holdfast.wake.model import Blocker, Cause, Requester
 from tests.unit.wake.stage import Stage
 
 
@@ -158,6 +158,11 @@ def test_one_that_waits_for_the_resume_was_asked_for_and_not_acquired() -> None:
     stage.suspend()
     stage.acquire("a")
     assert "asked for by somebody (42)" in why(stage)[1]
+
+
+def test_a_command_that_thought_of_terminals_is_told_without_that() -> None:
+    assert str(Requester(1, 7, 0, "evil\x1b[2J\n")) == "evil?[2J? (7)"
+    assert str(Requester(1)) == "a process"
 
 
 def test_every_cause_has_words() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.errors import InvalidArgument, OutOfSpace
 from holdfast.wake.governor import TRANSITIONS, Turn
+from holdfast.wake.governor.journal import DETAIL_MAX
 from holdfast.wake.model import Config, Phase, Requester, Slept, WakeLeaseKind
 from tests.unit.wake.stage import SECOND, Stage
 
@@ -304,6 +305,18 @@ def test_the_ring_keeps_the_last_events_and_their_numbers_go_on() -> None:
     numbers = [event.number for event in stage.governor.events]
     assert numbers == list(range(392, 400))
     assert len(stage.kinds) == 400
+
+
+def test_an_event_about_many_names_is_bounded_too() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend(within=1)
+    for n in range(60):
+        stage.acquire(f"{n:060}")
+    stage.answer("l")
+    stage.wait(1)
+    assert max(len(event.detail) for event in stage.governor.events) == DETAIL_MAX
+    assert len(stage.outcomes["r"].blockers) == 60  # the answer names them all
 
 
 def test_attempts_are_remembered_up_to_a_bound() -> None:

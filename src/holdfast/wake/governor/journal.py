@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from holdfast.wake.model import Event, Record, Report
 
 if TYPE_CHECKING:
     from holdfast.wake.model import Effect
 
-__all__ = ["Journal"]
+__all__ = ["DETAIL_MAX", "Journal"]
+
+# Characters. Names are bounded and so are events, but an event may be about many names.
+DETAIL_MAX: Final = 400
 
 
 class Journal:
@@ -34,7 +37,9 @@ class Journal:
     def tell(
         self, now_ns: int, kind: str, name: str = "", subject: int = -1, detail: str = ""
     ) -> None:
-        """Something happened."""
+        """Something happened. What is too long for the ring is cut."""
+        if len(detail) > DETAIL_MAX:
+            detail = detail[: DETAIL_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
         event = Event(self._number, now_ns, kind, name, subject, detail)
         self._number += 1
         self.events.append(event)
