@@ -46,6 +46,7 @@ class Server(Closing):
         limits: What one connection may ask of us.
         connections_max: More are refused.
         backlog: How many the kernel keeps for us.
+        start: Whether to accept at once; else `start` does. Who connects before waits till then.
 
     Raises:
         AlreadyExists, NotPermitted, InvalidArgument: See `SocketFile`.
@@ -62,6 +63,7 @@ class Server(Closing):
         limits: Limits | None = None,
         connections_max: int = CONNECTIONS_MAX,
         backlog: int = BACKLOG,
+        start: bool = True,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_call = on_call
@@ -74,9 +76,11 @@ class Server(Closing):
         self._closed = False
         self.path = self._file.path
         self.connections: set[Connection] = set()
-        self._listen()
+        if start:
+            self.start()
 
-    def _listen(self) -> None:
+    def start(self) -> None:
+        """Accept connections."""
         self._resume = None
         self._loop.add_reader(self._file.socket.fileno(), self._acceptable)
 
@@ -92,7 +96,7 @@ class Server(Closing):
             # pause we would ask again at once, and for ever.
             log.warning("no connection can be accepted for now: %s", error.strerror)
             self._loop.remove_reader(self._file.socket.fileno())
-            self._resume = self._loop.call_later(_PAUSE_S, self._listen)
+            self._resume = self._loop.call_later(_PAUSE_S, self.start)
             return
         try:
             peer = Peer(sock)

@@ -124,21 +124,30 @@ class Service:
         self._alarm = Alarm()
         self._watch = TokenWatch()
         try:
-            # The socket first: who is second must not touch the machine.
+            # The socket first: who is second must not touch the machine. Nobody is served yet.
             self._server = Server(
                 self._path,
                 self._calls,
                 on_opened=self.clients.opened,
                 on_closed=self._client_gone,
                 group=self._group,
+                start=False,
             )
-            await self.backend.open(self)
+            await self._open_backend()
         except BaseException:
             self._close_own()
             raise
         self._loop.add_reader(self._alarm.fileno(), self._expire)
         self._loop.add_reader(self._watch.fileno(), self._hung_up)
+        self._server.start()
         self.carry_out([])
+
+    async def _open_backend(self) -> None:
+        try:
+            await self.backend.open(self)
+        except BaseException:
+            await self.backend.close()  # it may have got half-way
+            raise
 
     @property
     def path(self) -> str:
@@ -201,6 +210,8 @@ class Service:
             self._watch.discard(held.token)
             held.close()
             self._calls.forget(held)
+            if held.request is not None:  # by its own pipe, while it waited: it got what it wanted
+                held.request.answer()
             self.carry_out(self.governor.lease_closed(number, self.now_ns()))
 
     def watch_lease(self, number: int) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import GovernorGone, InvalidArgument, OutOfSpace, Unsupported
+from holdfast.errors import GovernorGone, InvalidArgument, OutOfSpace, Unavailable, Unsupported
 from holdfast.wake import Config, Service, connect, connect_async, wire
+from holdfast.wake.backends import BackendHost
 from holdfast.wake.model import Failed, Slept
 from tests.unit.ipc.places import descriptors_open, until
 from tests.unit.wake.governors import GovernorThread, Rig, governing
@@ -222,6 +223,33 @@ def test_a_client_may_bring_the_pipe(place: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_pipe_that_is_closed_while_it_waits_is_answered_and_forgotten(place: Path) -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with governing(place, rig) as (service, governor):
+            suspend = asyncio.create_task(governor.suspend())
+            await until(lambda: rig.entered)
+            reading, writing = os.pipe()
+            connection = await governor.connect()
+            bring = asyncio.create_task(
+                connection.call(
+                    wire.ACQUIRE_WITH_TOKEN,
+                    wire.Acquire("mine"),
+                    wire.Nothing,
+                    descriptors=[reading],
+                )
+            )
+            await until(lambda: len(service.leases) == 1)
+            assert not bring.done()
+            os.close(writing)
+            await bring
+            assert len(service.leases) == 0
+            rig.back()
+            await suspend
+
+    asyncio.run(main())
+
+
 def test_a_thousand_leases_come_and_go_and_leave_nothing(place: Path) -> None:
     async def main() -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -268,6 +296,52 @@ def test_a_back_end_that_cannot_work_here_says_why(place: Path) -> None:
                 pass
         assert not (place / "g").exists()
         assert descriptors_open() <= before + 1
+
+    asyncio.run(main())
+
+
+def test_nobody_is_served_before_the_back_end_is_open(place: Path) -> None:
+    class Slow(Rig):
+        async def open(self, host: BackendHost) -> None:
+            await opened.wait()
+            await super().open(host)
+
+        async def block(self, held: bool) -> None:
+            assert self.host is not None
+            await super().block(held)
+
+    opened = asyncio.Event()
+
+    async def main() -> None:
+        service = Service(str(place / "g"), Slow())
+        opening = asyncio.create_task(service.open())
+        await until((place / "g").exists)
+        governor = await connect_async(service.path)
+        acquire = asyncio.create_task(governor.acquire("early"))
+        await asyncio.sleep(0.05)
+        assert not acquire.done()
+        assert service.connections == 0
+        opened.set()
+        (await acquire).close()
+        await opening
+        await governor.close()
+        await service.close()
+
+    asyncio.run(main())
+
+
+def test_a_back_end_that_cannot_be_opened_is_closed_and_nothing_is_left(place: Path) -> None:
+    class Broken(Rig):
+        async def open(self, host: BackendHost) -> None:
+            raise Unavailable("no bus")
+
+    async def main() -> None:
+        broken = Broken()
+        with pytest.raises(Unavailable, match="no bus"):
+            async with Service(str(place / "g"), broken):
+                pass
+        assert broken.closed == 1
+        assert not (place / "g").exists()
 
     asyncio.run(main())
 
