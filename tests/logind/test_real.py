@@ -57,6 +57,39 @@ def test_the_locks_end_with_the_process_that_took_them(machine: Machine) -> None
     asyncio.run(until_locked(side))
 
 
+def test_the_command_goes_down_through_logind(machine: Machine, place: Path) -> None:
+    """From the command line to logind's own list; the clock is real, so that nothing slept."""
+    side = RealSide(machine)
+    environment = os.environ | {
+        "PYTHONPATH": python_path(),
+        "DBUS_SYSTEM_BUS_ADDRESS": machine.address,
+        "HOLDFAST_WAKE_SOCKET": str(place / "g"),
+    }
+    holdfast = [sys.executable, "-m", "holdfast", "wake"]
+    serve = [*holdfast, "serve", "--backend", "logind"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environment) as governor:
+        try:
+            assert governor.stdout is not None
+            assert governor.stdout.readline().startswith(b"serving")
+            asyncio.run(until_locked(side, "delay"))
+            run = [*holdfast, "run", "--", "cat"]
+            with subprocess.Popen(run, stdin=subprocess.PIPE, env=environment) as child:
+                asyncio.run(until_locked(side, "block", "delay"))
+                child.communicate(timeout=PATIENCE_S)
+            asyncio.run(until_locked(side, "delay"))
+            suspend = [*holdfast, "suspend", "--timeout", "0"]
+            done = subprocess.run(
+                suspend, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+            )
+            assert done.returncode == 75
+            assert "did not sleep" in done.stderr
+            assert machine.systemd.transcript.count("StartUnit suspend.target") == 1
+        finally:
+            governor.terminate()
+    assert governor.returncode == 0
+    asyncio.run(until_locked(side))
+
+
 def test_it_can_work_here(machine: Machine) -> None:
     assert Logind(address=machine.address).available() is None
 
