@@ -42,6 +42,7 @@ __all__ = ["LONG_S", "RetainedWakeLease"]
 LONG_S: Final = 2.0
 
 log = logging.getLogger("holdfast.wake")
+log.addHandler(logging.NullHandler())
 
 
 class RetainedWakeLease(Closing):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RelayTracker", "SequenceRelay"]
 
 log = logging.getLogger("holdfast.wake")
+log.addHandler(logging.NullHandler())
 
 
 class SequenceRelay(Closing):

@@ -60,6 +60,7 @@ BATON_NAME: Final = "optimistic-lease-baton"
 _LOOK_AGAIN_S: Final = 0.05
 
 log = logging.getLogger("holdfast.wake")
+log.addHandler(logging.NullHandler())
 
 
 class SequenceServer:
