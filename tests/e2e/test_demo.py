@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -244,6 +245,21 @@ def test_the_players_die_with_a_stage_that_is_killed(
 ) -> None:
     playing.kill()
     assert eventually_gone(place)
+
+
+def test_what_a_killed_stage_has_left_the_next_one_removes(place: Path) -> None:
+    """But nothing of one that lives, or that has just begun."""
+    left = {name: place / f"holdfast-demo-{name}" for name in ("dead", "living", "young")}
+    for path in left.values():
+        (path / "states").mkdir(parents=True)
+    living = os.open(left["living"], os.O_RDONLY)
+    fcntl.flock(living, fcntl.LOCK_EX)
+    for name in ("dead", "living"):
+        os.utime(left[name], (0, 0))
+    with start(place, "--seconds", "1", "--act", "vanishing") as child:
+        child.communicate(timeout=100)
+    os.close(living)
+    assert sorted(place.iterdir()) == [left["living"], left["young"]]
 
 
 # A process of the demo's session takes over its orphans: then the kernel does not end those of them

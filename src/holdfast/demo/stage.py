@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -27,6 +28,8 @@ __all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
 START_LIMIT_S = 60.0  # an interpreter on a machine that has other things to do
 STOP_LIMIT_S = 30.0  # also one that has just been started, on such a machine
+PREFIX = "holdfast-demo-"
+FRESH_S = 60.0  # a directory that is younger may be about to be locked
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks the stage to end
 
 
@@ -137,8 +140,10 @@ class Stage(Closing):
         self._began = time.monotonic()
         place = os.environ.get("HOLDFAST_STATE_DIR") or "/dev/shm"  # noqa: S108 - mkdtemp is private
         self._made = _made(place)
-        inside = place if os.access(place, os.W_OK | os.X_OK) else None
-        self.directory = tempfile.mkdtemp(prefix="holdfast-demo-", dir=inside)
+        inside = place if os.access(place, os.W_OK | os.X_OK) else tempfile.gettempdir()
+        _sweep(inside)
+        self.directory = tempfile.mkdtemp(prefix=PREFIX, dir=inside)
+        self._lock = _locked(self.directory)  # as long as we live
         try:
             self.tally = Tally(os.path.join(self.directory, "tally"))
             self.namespace = Namespace(os.path.join(self.directory, "states"))
@@ -263,9 +268,36 @@ class Stage(Closing):
 
     def _clear(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._made:
             with contextlib.suppress(OSError):
                 os.rmdir(self._made)
+
+
+def _locked(directory: str) -> int | None:
+    """A descriptor that keeps others from taking the directory for a dead stage's; None: it is."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _sweep(place: str) -> None:
+    """Remove what stages have left here that were killed."""
+    for entry in os.scandir(place):
+        with contextlib.suppress(OSError):  # not ours, or gone meanwhile
+            old = time.time() - entry.stat(follow_symlinks=False).st_mtime > FRESH_S
+            if not (entry.name.startswith(PREFIX) and old):
+                continue
+            fd = _locked(entry.path)
+            if fd is not None:
+                shutil.rmtree(entry.path, ignore_errors=True)
+                os.close(fd)
 
 
 def _nothing() -> None:
