@@ -6,6 +6,7 @@
   lives, and the kernel drops it when the server dies. Only who has the lock removes what a dead
   server left, so that two that start at once cannot both replace it.
 - The directory is private, by `rundir.secure_directory`; a group, where there is one, may look in.
+  One as /tmp will do where somebody names it: there nobody can replace what is ours.
 - A path longer than the 107 bytes of sun_path is reached by a descriptor of its directory.
 
 Source: unix(7).
@@ -69,12 +70,10 @@ class SocketFile(Closing):
     def _prepare_directory(self) -> None:
         directory = os.path.dirname(self.path)
         with suppress(OSError):
-            if os.stat(directory).st_mode & stat.S_ISVTX:
-                raise NotPermitted(
-                    "everybody may put files into this directory",
-                    on=directory,
-                    hint="give the socket a directory of its own; it is made if it is missing",
-                )
+            facts = os.stat(directory)
+            # As /tmp: others may put files there, and cannot remove or replace ours.
+            if facts.st_mode & stat.S_ISVTX and facts.st_uid in {0, os.geteuid()}:
+                return
         new = not os.path.isdir(directory)
         secure_directory(directory, 0o700 if self.gid is None else 0o750)
         if new and self.gid is not None:

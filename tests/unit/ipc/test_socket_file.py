@@ -146,12 +146,32 @@ def test_a_file_that_somebody_else_made_since_is_not_removed(place: Path) -> Non
     assert (place / "s").read_text() == "other"
 
 
-def test_a_directory_that_everybody_may_write_is_refused(place: Path) -> None:
-    for bits in (0o1777, 0o777):
-        place.chmod(bits)
-        with pytest.raises(NotPermitted):
-            SocketFile(str(place / "s"))
+def test_a_directory_where_others_could_replace_it_is_refused(place: Path) -> None:
+    place.chmod(0o777)
+    with pytest.raises(NotPermitted):
+        SocketFile(str(place / "s"))
+    place.chmod(0o1777)  # as /tmp: they cannot
+    with SocketFile(str(place / "s")):
+        assert mode(place / "s") == 0o600
     place.chmod(0o700)
+
+
+def test_it_is_never_wider_than_it_will_be(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    change = os.chmod
+
+    def spy(path: str, bits: int) -> None:
+        if path.endswith("/s"):
+            seen.append(mode(Path(path)))
+        change(path, bits)
+
+    monkeypatch.setattr(os, "chmod", spy)
+    before = os.umask(0)
+    try:
+        SocketFile(str(place / "s")).close()
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
 
 
 def test_a_path_may_be_longer_than_the_kernel_takes(place: Path) -> None:
