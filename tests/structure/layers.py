@@ -49,6 +49,7 @@ PURE = {
     "lease.scripts",
     "membership",
     "wake.model",
+    "wake.backends.logind_cycle",
     "wake.causes",
     "wake.governor",
     "wake.hops",
