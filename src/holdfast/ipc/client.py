@@ -78,9 +78,10 @@ class Line(Closing):
         Raises:
             HoldfastError: The one that the service answered with; or `gone`.
         """
-        for answer in self._ask(method, parameters, descriptors, more=False):
-            return answer
-        raise AssertionError("an answer or an error comes first")
+        number = self._ask(method, parameters, descriptors, more=False)
+        message, came = self._answer(number)
+        self.broken |= message.continues  # more was not asked for, and nobody would read it
+        return message, came
 
     def stream(self, method: str, parameters: object) -> Iterator[Message]:
         """Call, and yield each answer until the last; descriptors with them are closed.
@@ -88,9 +89,16 @@ class Line(Closing):
         Raises:
             HoldfastError: As of `call`.
         """
-        for message, descriptors in self._ask(method, parameters, (), more=True):
-            descriptors.close()
-            yield message
+        number = self._ask(method, parameters, (), more=True)
+        settled = False
+        try:
+            while not settled:
+                message, came = self._answer(number)
+                came.close()
+                settled = not message.continues
+                yield message
+        finally:
+            self.broken |= not settled  # closing the connection withdraws the call
 
     def tell(self, method: str, parameters: object) -> None:
         """Call without wanting an answer.
@@ -102,30 +110,30 @@ class Line(Closing):
 
     def _ask(
         self, method: str, parameters: object, descriptors: Sequence[int], *, more: bool
-    ) -> Iterator[tuple[Message, Descriptors]]:
+    ) -> int:
         number = self._next_id
         frame = encode_call(method, parameters, id=number, more=more)
         self._next_id += 1
         self._send(frame, descriptors)
-        settled = False
+        return number
+
+    def _answer(self, number: int) -> tuple[Message, Descriptors]:
         try:
             while True:
                 message, came = self._receive()
-                if message.id not in {number, None} or message.method is not None:
-                    came.close()  # an answer to what was given up; or a call, which nobody takes
-                    continue
-                settled = not message.continues
-                if message.error is not None:
-                    came.close()
-                    self.broken |= message.id is None  # it is about the connection
-                    raise from_message(message)
-                yield message, came
-                if settled:
-                    return
-        finally:
-            # Given up, by Ctrl-C or since nobody wants to read on. Half a message may have been
-            # read; closing the connection also withdraws the call.
-            self.broken |= not settled
+                if message.method is None and message.id in {number, None}:
+                    break
+                came.close()  # an answer to what was given up; or a call, which nobody takes
+        except BaseException:
+            # Given up, as by Ctrl-C: half a message may have been read. Closing the connection also
+            # withdraws the call.
+            self.broken = True
+            raise
+        if message.error is not None:
+            came.close()
+            self.broken |= message.id is None  # it is about the connection
+            raise from_message(message)
+        return message, came
 
     def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
         try:

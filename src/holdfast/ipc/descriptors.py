@@ -66,6 +66,9 @@ class Descriptors(Closing):
         left, self._left = self._left, []
         close_all(left)
 
+    def __del__(self) -> None:
+        self.close()  # who was interrupted with them in his hands must not keep them for ever
+
 
 def close_all(descriptors: Iterable[int]) -> None:
     """Close each of them; one that is closed already is passed over."""

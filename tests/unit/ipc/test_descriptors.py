@@ -113,6 +113,15 @@ def test_taken_descriptors_stay_and_the_rest_is_closed() -> None:
         came.take()
 
 
+def test_those_that_are_forgotten_are_closed() -> None:
+    fd = os.dup(0)
+    came: Descriptors | None = Descriptors([fd])
+    assert is_open(fd)
+    assert came is not None
+    came = None
+    assert not is_open(fd)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_each_frame_keeps_its_descriptors_however_the_socket_is_read(pair: Pair, seed: int) -> None:
     """The rule of `Frames`, held against the kernel: any read sizes, with and without pauses."""
