@@ -84,18 +84,25 @@ def test_a_member_is_asked_again_within_the_bound() -> None:
 
 
 def stage_for(namespace: Namespace, row: Row) -> Any:
+    """With players that are ready at first; those that are started later are not."""
     process = SimpleNamespace(send_signal=lambda _: None)
-    player = SimpleNamespace(
-        ready=True, row=row, process=process, kill=lambda: 0, say=lambda _: None
-    )
+    killed: list[object] = []
+
+    def start(*_: object, **__: object) -> Any:
+        player = SimpleNamespace(row=row, process=process, say=lambda _: None)
+        player.ready = not killed
+        player.kill = lambda: killed.append(player)
+        return player
+
     return SimpleNamespace(
+        killed=killed,
         namespace=namespace,
         chance=random.Random(1),
         sabotage="",
         elapsed_s=0.0,
         note=lambda _: None,
         reserve_row=lambda: 0,
-        start=lambda *_, **__: player,
+        start=start,
     )
 
 
@@ -116,6 +123,18 @@ def test_only_who_has_not_gone_on_has_halted_however_late_one_looks(
     played.step()
     [halts] = [promise for promise in played.promises() if promise.name.startswith("halt")]
     assert halts.seen == (not goes_on)
+
+
+@pytest.mark.parametrize("act", [Counting, Pairing])
+def test_nobody_is_killed_as_long_as_no_other_is_there_to_go_on(
+    act: Callable[[Any], Any], namespace: Namespace, rows: list[Row]
+) -> None:
+    stage = stage_for(namespace, rows[0])
+    played = act(stage)
+    for _ in range(200):
+        stage.elapsed_s += 100.0
+        played.step()
+    assert len(stage.killed) == 2, "of three; their successors are still to come"
 
 
 # -- what is shown --------------------------------------------------------------------------------

@@ -124,7 +124,9 @@ class Counting:
         """Kill one of them now and then; a new one takes its place."""
         if self._goes_on() and self._stage.elapsed_s >= self._next_death_s:
             number = self._stage.chance.randrange(COUNTERS)
-            if self._players[number].ready:
+            others = self._players[:number] + self._players[number + 1 :]
+            # Somebody must be left to go on: a new one takes its time to come.
+            if self._players[number].ready and any(other.ready for other in others):
                 self._kill(number)
 
     def _goes_on(self) -> bool:

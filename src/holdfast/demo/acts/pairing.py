@@ -146,7 +146,9 @@ class Pairing:
         """Kill one of the writers now and then; a new one takes its place."""
         if self._goes_on() and self._stage.elapsed_s >= self._next_death_s:
             number = self._stage.chance.randrange(WRITERS)
-            if self._writers[number].ready:
+            others = self._writers[:number] + self._writers[number + 1 :]
+            # Somebody must be left to go on: a new one takes its time to come.
+            if self._writers[number].ready and any(other.ready for other in others):
                 self._kill(number)
 
     def _goes_on(self) -> bool:
