@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -26,11 +27,12 @@ def delay_s() -> float:
 @pytest.fixture
 def machine(delay_s: float) -> Iterator[Machine]:
     """A machine with a real logind."""
-    try:
-        needed()
-    except MachineMissing as reason:
-        pytest.skip(str(reason))
-    with Machine(delay_s=delay_s) as machine:
+    with contextlib.ExitStack() as exits:
+        try:
+            needed()
+            machine = exits.enter_context(Machine(delay_s=delay_s))
+        except MachineMissing as reason:
+            pytest.skip(str(reason))
         yield machine
 
 

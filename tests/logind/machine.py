@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from tests.logind.systemd1 import Systemd
@@ -92,6 +93,9 @@ def needed() -> str:
 class Machine:
     """A bus, a stand-in for systemd and a logind, for as long as the block runs.
 
+    Entering it raises `MachineMissing` where one of them ends at once: something else than what
+    `needed` looks for is not permitted here.
+
     Attributes:
         address: Of the bus, for ``DBUS_SYSTEM_BUS_ADDRESS``.
         systemd: The stand-in, and what it saw.
@@ -159,7 +163,8 @@ class Machine:
                 self._start("dbus-daemon", command, {}, writing)
             finally:
                 os.close(writing)
-            assert said.readline(), self.log()
+            if not said.readline():  # it has ended
+                raise MachineMissing(f"dbus-daemon does not run here: {self.log().strip()}")
 
     def start_logind(self) -> None:
         """Start logind, and wait until it has its name on the bus."""
@@ -171,7 +176,13 @@ class Machine:
             "SYSTEMD_LOG_TARGET": "console",
         }
         self._start("logind", [*command, "logind", self.directory, self._logind], environment)
-        self.systemd.transcript.wait_for("logind is here", before + 1)
+        wait_until(
+            lambda: self.systemd.transcript.count("logind is here") > before
+            or self._ended("logind"),
+            "logind",
+        )
+        if self._ended("logind"):
+            raise MachineMissing(f"logind does not run here: {self.log().strip()}")
 
     def stop_logind(self) -> None:
         """End logind as its own restart would, with SIGTERM: its inhibitors outlive it."""
@@ -215,6 +226,9 @@ class Machine:
                 pass_fds=fds,
             )
 
+    def _ended(self, name: str) -> bool:
+        return self._processes[name].poll() is not None
+
     def _stop(self, name: str) -> None:
         process = self._processes.pop(name, None)
         if process is None:
@@ -227,9 +241,8 @@ class Machine:
             process.wait()
 
 
-def wait_until(condition: object, what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition, with much patience."""
-    assert callable(condition)
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"{what} has not come about"

@@ -184,4 +184,4 @@ def test_every_descriptor_is_given_back() -> None:
     play(main)
     before = descriptors()
     play(main)
-    assert descriptors() == before
+    assert descriptors() <= before  # what others have left is collected at any time

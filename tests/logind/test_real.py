@@ -15,7 +15,7 @@ from holdfast.errors import Unavailable
 from holdfast.wake.backends.bus import Bus, Called, Refused
 from holdfast.wake.backends.logind import Logind
 from holdfast.wake.model import Slept
-from tests.logind.machine import Machine, MachineMissing, needed
+from tests.logind.machine import Machine
 from tests.logind.sides import Host, RealSide, until_locked, until_said
 from tests.peer import python_path
 
@@ -94,13 +94,9 @@ def test_it_can_work_here(machine: Machine) -> None:
     assert Logind(address=machine.address).available() is None
 
 
-def test_it_cannot_work_on_a_machine_that_cannot_be_suspended() -> None:
-    try:
-        needed()
-    except MachineMissing as reason:
-        pytest.skip(str(reason))
-    with Machine(states="") as machine:
-        why_not = Logind(address=machine.address).available()
+def test_it_cannot_work_on_a_machine_that_cannot_be_suspended(machine: Machine) -> None:
+    with Machine(states="") as other:
+        why_not = Logind(address=other.address).available()
     assert why_not == "logind says that this machine cannot be suspended; see /sys/power/state"
 
 
@@ -133,7 +129,7 @@ def test_the_bus_and_its_descriptors(machine: Machine) -> None:
                 await asking
         with pytest.raises(Refused, match="InvalidArgs"):  # and is behind all of these
             await bus.call(MANAGER, "Inhibit", "ssss", ("nonsense", *words[1:]))
-        assert descriptors() == before
+        assert descriptors() <= before  # what others have left is collected at any time
         bus.close()
         bus.close()
         with pytest.raises(Unavailable):

@@ -64,11 +64,13 @@ def play(server: BusServer, main: Callable[[Connected], Awaitable[None]]) -> Non
     asyncio.run(bounded())
 
 
-def open_pipes() -> int:
+def copies(descriptor: int) -> int:
+    """How many descriptors of this process are of that pipe."""
+    pipe = os.readlink(f"/proc/self/fd/{descriptor}")
     found = 0
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            found += os.readlink(f"/proc/self/fd/{name}").startswith("pipe:")
+            found += os.readlink(f"/proc/self/fd/{name}") == pipe
     return found
 
 
@@ -89,7 +91,6 @@ def test_descriptors_that_were_cut_off_end_the_connection(
     server: BusServer, descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "_DESCRIPTORS_MAX", 1)
-    before = open_pipes()
 
     async def main(connected: Connected) -> None:
         asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
@@ -100,26 +101,24 @@ def test_descriptors_that_were_cut_off_end_the_connection(
         assert connected.lost == ["descriptors of a message were cut off"]
 
     play(server, main)
-    assert open_pipes() == before
+    assert copies(descriptor) == 2  # both ends, which are the test's
     os.close(descriptor)
 
 
 def test_an_answer_that_comes_as_its_caller_goes_leaves_no_descriptor(
     server: BusServer, descriptor: int
 ) -> None:
-    before = open_pipes()
-
     async def main(connected: Connected) -> None:
         asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
         await asyncio.sleep(0)
         serial = server.question()  # blocks the loop: nothing is read meanwhile
         server.answer(serial, descriptor)
         connected.bus._readable()
-        assert open_pipes() == before + 1
+        assert copies(descriptor) == 3
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert open_pipes() == before
+        assert copies(descriptor) == 2  # both ends, which are the test's
 
     play(server, main)
     os.close(descriptor)
@@ -129,14 +128,13 @@ def test_an_answer_that_comes_too_late_leaves_no_descriptor(
     server: BusServer, descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "_REPLY_S", 0.02)
-    before = open_pipes()
 
     async def main(connected: Connected) -> None:
         with pytest.raises(Refused, match="NoReply"):
             await connected.bus.call(WHOM, "Ask")
         server.answer(server.question(), descriptor)
         connected.bus._readable()
-        assert open_pipes() == before
+        assert copies(descriptor) == 2  # both ends, which are the test's
 
     play(server, main)
     os.close(descriptor)
