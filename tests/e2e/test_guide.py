@@ -10,7 +10,7 @@ In an example
 * a ``console`` block is typed into a terminal, where ``python`` and ``holdfast`` are ours: after
   ``$`` what is typed, then all that is printed;
 * one with ``<!-- beside the next -->`` before it goes on while the blocks after it are run, which
-  begin when it has printed its first line;
+  begin when it has printed its first line; if its last line is ``^C``, it is ended so at last;
 * the ``pycon`` blocks are one session of the interpreter, with ``>>>`` and ``...``.
 
 Only ``...`` in what is printed stands for anything, up to the end of the line or to what follows in
@@ -24,6 +24,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -59,7 +60,12 @@ class Terminal:
 
     def printed(self) -> str:
         lines = self.text.splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith("$ "))
+        return "".join(line for line in lines if not line.startswith("$ ") and line != "^C\n")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it goes on until somebody presses Ctrl-C."""
+        return self.text.endswith("^C\n")
 
 
 @dataclass
@@ -117,6 +123,7 @@ class Desk:
         self._command("holdfast", f'exec {sys.executable} -m holdfast "$@"')
         self._environment = os.environ | {
             "HOLDFAST_STATE_DIR": str(place / "states"),
+            "HOLDFAST_RUN_DIR": str(place / "run"),
             "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": python_path(),
         }
@@ -147,6 +154,7 @@ class Typed:
             stdin=end,
             stdout=end,
             stderr=end,
+            start_new_session=True,
         )
         os.close(end)
         self._seen = b""
@@ -174,6 +182,10 @@ class Typed:
             pass
         return self._seen.decode().replace("\r\n", "\n")
 
+    def interrupt(self) -> None:
+        """What the terminal does at Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
     def __enter__(self) -> Self:
         return self
 
@@ -196,13 +208,15 @@ def play(desk: Desk, example: Example) -> None:
             typed = open_terminals.enter_context(desk.start(command))
             typed.first_line()
             beside.append((terminal, typed))
-        for terminal, typed in beside:
+        if example.session:
+            (desk.place / "session").write_text(example.session)
+            seen = desk.run("python -m doctest -o ELLIPSIS session")
+            assert seen == "", seen
+        for terminal, typed in sorted(beside, key=lambda one: one[0].interrupted):
+            if terminal.interrupted:
+                typed.interrupt()
             seen = typed.rest()
             assert same(terminal.printed(), seen), seen
-    if example.session:
-        (desk.place / "session").write_text(example.session)
-        seen = desk.run("python -m doctest -o ELLIPSIS session")
-        assert seen == "", seen
 
 
 CASES = [

@@ -84,6 +84,11 @@ def test_the_example_of_membership_works(terminal: Terminal) -> None:
     assert out.splitlines() == ["db alive {'role': 'store'}", "db left"]
 
 
+def test_the_example_of_a_wake_lease_works(terminal: Terminal, directory: Path) -> None:
+    program = blocks("python")[5].replace("wake.sock", str(directory / "wake.sock"))
+    assert terminal.run("-c", program) == "not yet: upload\nsuspends: 1\n"
+
+
 def test_the_example_of_a_command_under_a_lease_works(terminal: Terminal) -> None:
     command, *shown = blocks("console")[1].splitlines()
     words = shlex.split(command.removeprefix("$ holdfast "))
