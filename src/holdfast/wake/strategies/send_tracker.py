@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from holdfast.closing import Closing
 from holdfast.errors import Closed
 from holdfast.wake.sequence import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator
+
     from holdfast.wake.sequence import Client
     from holdfast.wake.strategies.sequence_server import SequenceServer
     from holdfast.wake.strategies.surroundings import BatonRequest
 
 __all__ = ["MessageSendTracker"]
+
+_AWAKE: Final = Phase.AWAKE
+
+
+class _Covered:
+    """What can be awaited any number of times, and is over."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return iter(())  # type: ignore[return-value]  # whoever awaits it only takes its end
+
+
+_COVERED: Final = _Covered()
 
 
 class MessageSendTracker(Closing):
@@ -47,11 +61,11 @@ class MessageSendTracker(Closing):
         """Whether its client has gone for good, or the server has ended."""
         return self._closed or self._machine.phase is Phase.ENDED
 
-    async def message_sent(self, n: int = 1) -> None:
-        """So many messages were sent. Nothing and less is ignored.
+    def message_sent(self, n: int = 1) -> Awaitable[None]:
+        """So many messages were sent; they are counted at once. Nothing and less is ignored.
 
-        It returns when they cannot be stranded by a suspend: at once while the machine is awake,
-        else when a wake lease is held. Only then may their source be acknowledged.
+        Await it: it is over when they cannot be stranded by a suspend, at once while the machine is
+        awake, else when a wake lease is held. Only then may their source be acknowledged.
 
         Raises:
             Closed: This tracker was closed, or its server has ended.
@@ -59,29 +73,28 @@ class MessageSendTracker(Closing):
             HoldfastError, OSError: No wake lease was to be had. The messages are counted; call
                 again, with `sent_through`, before the source is acknowledged.
         """
-        machine = self._machine
-        if machine.phase is Phase.AWAKE and not self._closed:
-            machine.sent(self._number, n, 0)
-            return
+        # As `Sender.sent` does while it is awake; here, because it is done for every message.
+        if self._machine.phase is _AWAKE and not self._closed:
+            if n > 0:
+                self._client.sent += n
+            return _COVERED
         self._check()
-        if n > 0:
-            self._server.perform(machine.sent(self._number, n, self._server.now_ns()))
-            await self._server.wait_covered(self._number)
+        self._server.perform(self._machine.sent(self._number, n, self._server.now_ns()))
+        return self._server.wait_covered(self._number) if n > 0 else _COVERED
 
-    async def sent_through(self, index: int) -> None:
+    def sent_through(self, index: int) -> Awaitable[None]:
         """As many messages were sent since this client began; less than that changes nothing.
 
         Raises:
             As `message_sent`.
         """
         n = index - self._client.sent
-        if n > 0:
-            await self.message_sent(n)
-        elif not self._machine.covered(self._number):
+        if n <= 0 and not self._machine.covered(self._number):
             # Counted by a call that failed: try again.
             self._check()
             self._server.perform(self._machine.retry(self._server.now_ns()))
-            await self._server.wait_covered(self._number)
+            return self._server.wait_covered(self._number)
+        return self.message_sent(n)
 
     def count_through(self, index: int) -> None:
         """As `sent_through`, for who cannot wait: it does not say when a suspend strands nothing.

@@ -126,7 +126,11 @@ class SequenceClient(Closing):
         """
         if n < 0:
             raise InvalidArgument(f"n={n}: what is processed stays so")
-        return self._finish(self._machine.processed(n), keep=keep)
+        machine = self._machine
+        if machine.held is None:  # nearly always, and this is done for every message
+            machine.index += n
+            return None
+        return self._finish(machine.processed(n), keep=keep)
 
     def processed_through(self, index: int, *, keep: bool = False) -> WakeLeaseLike | None:
         """As many messages are processed, counted from the first of this subscription."""

@@ -113,7 +113,7 @@ async def test_a_message_during_a_suspend_returns_when_the_lease_is_held() -> No
     governor.down = down
     asked = asyncio.create_task(governor.suspend())
     await is_down.wait()
-    sent = [asyncio.create_task(tracker.message_sent()) for _ in range(3)]
+    sent = [asyncio.ensure_future(tracker.message_sent()) for _ in range(3)]
     await until(lambda: "acquire" in governor.log)
     assert not any(one.done() for one in sent)
     wake.set()
@@ -136,7 +136,7 @@ async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
     governor.down = down
     asked = asyncio.create_task(governor.suspend())
     await is_down.wait()
-    one, two = (asyncio.create_task(tracker.message_sent()) for _ in range(2))
+    one, two = (asyncio.ensure_future(tracker.message_sent()) for _ in range(2))
     await until(lambda: "acquire" in governor.log)
     one.cancel()
     await asyncio.sleep(0)
@@ -388,7 +388,7 @@ async def test_when_the_governor_goes_during_an_acquisition_the_sender_hears_of_
     governor.down = down
     governor.ask()
     await is_down.wait()
-    sent = asyncio.create_task(tracker.message_sent())
+    sent = asyncio.ensure_future(tracker.message_sent())
     await until(lambda: "acquire" in governor.log)
     governor.end()
     (error,) = await asyncio.gather(sent, return_exceptions=True)
