@@ -109,8 +109,10 @@ class Machine:
 
     def __init__(self, *, delay_s: float = 5.0, states: str = "freeze mem") -> None:
         self._logind = needed()
-        # Not below pytest's directory: a socket's path has 107 bytes at most, unix(7).
-        self.directory = tempfile.mkdtemp(prefix="holdfast-logind-")
+        # Not below pytest's directory: a socket's path has 107 bytes at most, unix(7). And where
+        # /run is in memory, as it should be, what logind remembers costs no disk.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+        self.directory = tempfile.mkdtemp(prefix="holdfast-logind-", dir=memory)
         os.chmod(self.directory, 0o755)  # also for those who are not root
         self.address = f"unix:path={self.directory}/bus"
         self._delay_s = delay_s
