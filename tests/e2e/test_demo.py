@@ -166,7 +166,7 @@ BROKEN = {
 
 
 def test_for_each_promise_there_is_a_saboteur(whole: dict[str, Any]) -> None:
-    from holdfast.demo.acts import ACTS, SABOTAGE
+    from holdfast.demo.acts.playbill import ACTS, SABOTAGE
 
     assert set(BROKEN) == set(SABOTAGE)
     assert {act for act, _ in BROKEN.values()} == set(ACTS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from holdfast import __version__
-from holdfast.demo.acts import ACTS, SABOTAGE
+from holdfast.demo.acts.playbill import ACTS, SABOTAGE
 from holdfast.demo.screen import Screen, print_promises
 from holdfast.demo.stage import ENDINGS, Stage
 

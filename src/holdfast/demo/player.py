@@ -7,12 +7,14 @@ to kill it, too.
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
 import sys
 import threading
 
+from holdfast.demo.acts import ROLES
 from holdfast.demo.tally import READY, Row, Tally
 from holdfast.state import Namespace
 from holdfast.supervise.launcher import PR_SET_PDEATHSIG, prctl
@@ -83,11 +85,11 @@ class Part:
 
 def main(arguments: list[str]) -> None:
     """Play one role to its end."""
-    from holdfast.demo.acts import ROLES
-
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     directory, role, row, number, seed, sabotage = arguments
-    ROLES[role](Part(directory, int(row), int(number), random.Random(seed), sabotage))
+    module, _, name = ROLES[role].partition(":")
+    play = getattr(importlib.import_module(f"holdfast.demo.acts.{module}"), name)
+    play(Part(directory, int(row), int(number), random.Random(seed), sabotage))
 
 
 if __name__ == "__main__":
