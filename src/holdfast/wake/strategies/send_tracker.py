@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from holdfast.wake.strategies.sequence_server import SequenceServer
     from holdfast.wake.strategies.surroundings import BatonRequest
 
-__all__ = ["MessageSendTracker"]
+__all__ = ["COVERED", "MessageSendTracker"]
 
 _AWAKE: Final = Phase.AWAKE
 
@@ -27,7 +27,8 @@ class _Covered:
         return iter(())  # type: ignore[return-value]  # whoever awaits it only takes its end
 
 
-_COVERED: Final = _Covered()
+# What `MessageSendTracker.message_sent` gives when there is nothing to wait for.
+COVERED: Final = _Covered()
 
 
 class MessageSendTracker(Closing):
@@ -77,10 +78,10 @@ class MessageSendTracker(Closing):
         if self._machine.phase is _AWAKE and not self._closed:
             if n > 0:
                 self._client.sent += n
-            return _COVERED
+            return COVERED
         self._check()
         self._server.perform(self._machine.sent(self._number, n, self._server.now_ns()))
-        return self._server.wait_covered(self._number) if n > 0 else _COVERED
+        return self._server.wait_covered(self._number) if n > 0 else COVERED
 
     def sent_through(self, index: int) -> Awaitable[None]:
         """As many messages were sent since this client began; less than that changes nothing.

@@ -29,7 +29,7 @@ from holdfast.closing import Closing
 from holdfast.errors import Closed, InvalidArgument, Unavailable, Unsupported, WakeError
 from holdfast.ipc import Server, connect
 from holdfast.wake.lease import WakeLease
-from holdfast.wake.strategies.send_tracker import MessageSendTracker
+from holdfast.wake.strategies.send_tracker import COVERED, MessageSendTracker
 from holdfast.wake.strategies.sequence_client import Baton
 from holdfast.wake.strategies.sequence_relay import RelayTracker, SequenceRelay
 
@@ -123,8 +123,10 @@ class _Subscriber:
         self.messages = messages
         self.base = base
         self.turn = asyncio.Lock()
+        self.closed = False
 
     def close(self) -> None:
+        self.closed = True
         self.tracker.close()
         if self.messages is not None:
             self.messages.close()
@@ -241,7 +243,8 @@ class MessageSource(BatonSource):
         """
         if not 0 < len(data) <= MESSAGE_BYTES_MAX:
             raise InvalidArgument(f"a message of {len(data)} bytes", hint="1 to 65,536 are allowed")
-        self._server.check()
+        if not self._subscribers:
+            self._server.check()
         for connection, subscriber in list(self._subscribers.items()):
             await self._send_to(connection, subscriber, data)
 
@@ -249,7 +252,7 @@ class MessageSource(BatonSource):
         messages, tracker = subscriber.messages, subscriber.tracker
         assert messages is not None
         async with subscriber.turn:
-            while not tracker.closed:
+            while not subscriber.closed:
                 try:
                     messages.send(data, socket.MSG_NOSIGNAL)
                 except BlockingIOError:
@@ -263,7 +266,7 @@ class MessageSource(BatonSource):
                 return
             # No wait between the two: nobody suspends, and no other client comes, in between.
             covered = tracker.message_sent()
-        if covered is not None:
+        if covered is not None and covered is not COVERED:
             await covered
 
 
