@@ -104,7 +104,8 @@ def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
     assert stage.answer("a") == ["go-down 1"]
     stage.done()
     assert stage.answer("a", first) == []
-    assert stage.state == "resuming"
+    assert stage.answer("b") == []  # the number of a call is used once
+    assert stage.answer("a") == ["answer r slept"]
 
 
 # ---- time-outs --------------------------------------------------------------------------------

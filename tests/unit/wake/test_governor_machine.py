@@ -91,6 +91,7 @@ def test_the_machine_takes_over_an_attempt_that_goes_on() -> None:
     assert stage.sleep_ended() == ["after l"]
     assert stage.answer("l") == ["answer r slept"]
     assert stage.entered == []
+    assert stage.governor.attempts[0].trigger is Trigger.MACHINE
 
 
 def test_a_sleep_that_nobody_was_ready_for_satisfies_the_request_too() -> None:
@@ -143,13 +144,36 @@ def test_the_machine_goes_down_while_our_back_end_is_entered() -> None:
     assert stage.governor.status().suspends == 1
 
 
+def test_of_two_that_are_back_the_one_that_slept_counts() -> None:
+    stage = Stage()
+    stage.suspend()
+    stage.sleep_begins()
+    assert stage.done(3.0) == []
+    assert stage.sleep_ended("it was ours") == ["answer r slept"]
+    assert (stage.governor.status().suspends, stage.governor.status().failures) == (1, 0)
+
+
+def test_a_machine_that_gives_up_early_leaves_the_request_where_it_is() -> None:
+    stage = Stage()
+    stage.listen("l")
+    stage.suspend()
+    stage.sleep_begins()
+    stage.sleep_ended("refused")
+    assert stage.answer("l") == ["after l"]
+    assert stage.answer("l") == []
+    assert stage.wait(1) == ["before l"]
+    assert stage.answer("l") == ["go-down 2"]
+
+
 def test_said_twice_or_out_of_turn_it_changes_nothing() -> None:
     stage = Stage()
-    assert stage.sleep_ended() == []
+    assert stage.sleep_ended() == stage.shutdown_ended() == []
+    assert stage.kinds == []
     stage.listen("l")
     assert stage.sleep_begins() == ["before l"]
     assert stage.sleep_begins() == []
-    stage.answer("l")
+    assert stage.answer("l") == ["ready-for-sleep 1"]
+    assert stage.sleep_begins() == []
     stage.sleep_ended()
     assert stage.sleep_ended() == []
     assert stage.governor.status().suspends == 1

@@ -94,6 +94,27 @@ def test_a_deadline_in_the_pause_after_a_failure_is_answered_in_time() -> None:
     assert stage.wait(0.1) == ["answer r aborted"]
 
 
+def test_a_deadline_in_the_pause_names_those_who_stopped_the_last_attempt() -> None:
+    stage = Stage(backoff_ns=100 * SECOND, backoff_max_ns=100 * SECOND)
+    stage.listen("l")
+    stage.suspend(within=3)
+    stage.acquire("a")
+    stage.answer("l")
+    stage.answer("l")
+    stage.close("a")
+    assert stage.wait(3) == ["answer r aborted"]
+    assert stage.outcomes["r"].blockers == ("a",)
+    assert stage.outcomes["r"].sentence.endswith("wake lease a is held")
+
+
+def test_a_deadline_while_the_machine_is_down_says_that_an_attempt_goes_on() -> None:
+    stage = Stage()
+    stage.suspend("r1")
+    stage.suspend("r2", within=3)
+    stage.wait(3)
+    assert stage.outcomes["r2"].sentence.endswith("an attempt goes on")
+
+
 def test_a_deadline_that_comes_while_the_machine_is_down_touches_only_its_own_request() -> None:
     stage = Stage()
     stage.suspend("r1", within=3)
@@ -121,6 +142,37 @@ def test_a_request_that_is_withdrawn_is_not_answered_and_stops_the_attempt() -> 
     assert stage.answer("l") == []
     assert stage.entered == []
     assert stage.withdraw() == []
+    assert stage.kinds.count("request-withdrawn r") == 1
+
+
+def test_the_deadline_of_a_request_that_is_withdrawn_is_forgotten() -> None:
+    stage = Stage(long_lease_ns=0)
+    stage.acquire("a")
+    stage.suspend(within=3)
+    stage.withdraw()
+    assert stage.governor.next_due_ns is None
+
+
+def test_an_attempt_that_nobody_wanted_any_more_makes_no_pause() -> None:
+    stage = Stage(backoff_ns=SECOND)
+    stage.suspend("r1")
+    stage.done("no")
+    stage.listen("l")
+    assert stage.wait(1) == ["before l"]
+    stage.withdraw("r1")
+    stage.answer("l")
+    stage.answer("l")
+    assert stage.suspend("r2") == ["before l"]
+
+
+def test_after_a_success_there_is_no_pause_to_tell_of() -> None:
+    stage = Stage(backoff_ns=SECOND)
+    stage.suspend()
+    stage.done("no")
+    assert stage.governor.status().next_attempt_ns == stage.now_ns + SECOND
+    stage.wait(1)
+    stage.done()
+    assert stage.governor.status().next_attempt_ns is None
 
 
 def test_a_request_withdrawn_too_late_is_only_not_answered() -> None:

@@ -185,6 +185,8 @@ def test_activity_that_begins_a_sixth_time_without_a_suspend_is_reported_once() 
 
 def test_only_the_first_of_several_activities_begins_one() -> None:
     stage = Stage()
+    stage.acquire("a")
+    stage.close("a")  # which is no activity that ends
     stage.acquire("long", "activity")
     assert activities(stage, 20) == []
 
