@@ -163,7 +163,6 @@ def _become(program: str, command: tuple[str, ...], path: str | None, name: str)
 
     with connected(path) as governor:
         wake_lease = governor.acquire(name)
-        governor.hop("shared", wake_lease.inode)
         environment = os.environ | to_environment(wake_lease, governor.path)
     with wake_lease:
         os.set_inheritable(wake_lease.fileno(), True)  # noqa: FBT003 - it takes no keywords

@@ -63,7 +63,8 @@ if TYPE_CHECKING:
         MessageChannel,
         MessageSource,
     )
-    from holdfast.wake.wire import Lease, WakeEvent
+    from holdfast.wake.whereabouts import Holder
+    from holdfast.wake.wire import Lease, LeaseHolder, Located, WakeEvent
 
 __all__ = [
     "AsyncGovernor",
@@ -76,9 +77,12 @@ __all__ = [
     "Config",
     "Failed",
     "Governor",
+    "Holder",
     "Interlock",
     "Lease",
+    "LeaseHolder",
     "Listener",
+    "Located",
     "Logind",
     "MessageChannel",
     "MessageSendTracker",
@@ -119,9 +123,12 @@ _WHERE = {
     "Config": "model",
     "Failed": "model",
     "Governor": "client",
+    "Holder": "whereabouts",
     "Interlock": "strategies.interlock",
     "Lease": "wire",
+    "LeaseHolder": "wire",
     "Listener": "listening",
+    "Located": "wire",
     "Logind": "backends.logind",
     "MessageChannel": "strategies.socket_channel",
     "MessageSendTracker": "strategies.send_tracker",

@@ -32,7 +32,10 @@ class Reporter(Protocol):
     def hop(
         self, event: str, inode: int, *, pid: int | None = None, index: int | None = None
     ) -> None:
-        """A copy was "sent" (to `pid`, if that is known), "received" or "released"."""
+        """A copy was "sent" (to `pid`, if that is known), "received", "released", or is "shared".
+
+        The last is said by who lets all that he starts inherit it, on purpose.
+        """
 
 
 class WakeLease(Closing):

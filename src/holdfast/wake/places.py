@@ -39,12 +39,15 @@ def socket_path() -> str:
 def to_environment(wake_lease: WakeLease, path: str | None = None) -> dict[str, str]:
     """What to add to a child's environment, so that it finds the wake lease and the governor.
 
-    The child must inherit the descriptor: ``Popen(…, pass_fds=[wake_lease.fileno()])``.
+    The child must inherit the descriptor: ``Popen(…, pass_fds=[wake_lease.fileno()])``. The
+    governor is told that what this process starts holds it on purpose: `why` calls it no leak.
 
     Args:
         wake_lease: What it inherits.
         path: The governor's socket; None: the one that we would use.
     """
+    if wake_lease.reporter is not None:
+        wake_lease.reporter.hop("shared", wake_lease.inode)
     told = f"{wake_lease.fileno()}:{wake_lease.inode}:{wake_lease.name}"
     return {LEASE: told, SOCKET: path or socket_path()}
 

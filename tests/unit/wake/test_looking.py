@@ -75,9 +75,22 @@ async def test_a_child_that_inherited_it_is_a_leak_unless_it_was_meant_to(
             f"probably leaked into a child of pid {os.getpid()}"
         ) in await governor.why()
         governor.hop("shared", inode)
+        await governor.status()  # told by the same connection, so it is known by now
         [holder] = only(await governor.where()).holders
         assert (holder.state, holder.announced) == ("holding", True)
         assert "leaked" not in await governor.why()
+
+
+@on_a_loop
+async def test_a_child_that_was_given_it_by_its_environment_is_no_leak(
+    place: Path, crowd: Crowd
+) -> None:
+    async with governing(place) as (service, governor):
+        with await governor.acquire("upload") as wake_lease:
+            assert wake.to_environment(wake_lease, service.path)
+            child = crowd.start("sleep", "1000", fds=(wake_lease.fileno(),))
+        [holder] = only(await governor.where()).holders
+        assert (holder.pid, holder.state, holder.heir_of) == (child.pid, "holding", os.getpid())
 
 
 @on_a_loop
