@@ -24,6 +24,7 @@ from tests.logind.systemd1 import Transcript
 LOGIND = "org.freedesktop.login1"
 MANAGER = f"{LOGIND}.Manager"
 US = 1_000_000
+OUR_PID = 3  # not what we think it is: the bus is in another namespace
 
 
 @dataclass
@@ -54,11 +55,16 @@ class PlayedConnection:
         self.heard = heard
         self.lost = lost
         self.open = True
+        self.name = ":1.9"
 
     async def call(
         self, whom: Called, member: str, signature: str = "", body: tuple[object, ...] = ()
     ) -> tuple[Any, ...]:
         await asyncio.sleep(0)
+        if self.open and self.side.fragile > 0:
+            self.side.fragile -= 1
+            self.open = False
+            self.lost("the bus closed the connection")
         if not self.open:
             raise Unavailable("the connection has ended", on=member)
         return self.side.answer(member, body)
@@ -89,6 +95,7 @@ class PlayedSide:
         deaf: It says yes to a wish to suspend, and does nothing.
         owner: Its name on the bus; "": it does not run.
         stingy: It gives no locks of these modes.
+        fragile: So many questions end the connection that they come by.
         twice: It says everything twice.
     """
 
@@ -103,9 +110,10 @@ class PlayedSide:
         self.before_answer: dict[str, Callable[[], None]] = {}
         self.stingy: set[str] = set()
         self.twice = False
+        self.fragile = 0
         self._looks = 0
         self._held: list[Held] = []
-        self._connections: list[PlayedConnection] = []
+        self.connections: list[PlayedConnection] = []
         self.owner = ":1.1"
         self._bus = True
         self._sleeping = self._down = self._shutting_down = False
@@ -134,8 +142,8 @@ class PlayedSide:
     ) -> PlayedConnection:
         if not self._bus:
             raise Unavailable("no bus is played now", on=address)
-        self._connections.append(PlayedConnection(self, heard, lost))
-        return self._connections[-1]
+        self.connections.append(PlayedConnection(self, heard, lost))
+        return self.connections[-1]
 
     def stay_down(self) -> None:
         self._up.clear()
@@ -171,7 +179,7 @@ class PlayedSide:
         os.close(fd)
 
     async def forge(self, member: str) -> None:
-        for each in self._connections:
+        for each in self.connections:
             each.heard(Message(":1.666", MANAGER, member, (True,)))
             each.heard(
                 Message(
@@ -194,7 +202,7 @@ class PlayedSide:
     async def end_bus(self) -> None:
         self._bus = False
         self.owner = ""
-        connections, self._connections = self._connections, []
+        connections, self.connections = self.connections, []
         for each in connections:
             each.open = False
             each.lost("the bus closed the connection")
@@ -212,6 +220,9 @@ class PlayedSide:
         match member:
             case "AddMatch":
                 return ()
+            case "GetConnectionUnixProcessID":
+                assert body == (":1.9",)
+                return (OUR_PID,)
             case "GetNameOwner" if self.owner:
                 return (self.owner,)
         if not self.owner:
@@ -229,7 +240,7 @@ class PlayedSide:
                     raise Refused(f"{LOGIND}.OperationInProgress", "it is under way")
                 if body[3] in self.stingy:
                     raise Refused("org.freedesktop.DBus.Error.AccessDenied", "Permission denied")
-                return (self._give(*body, pid=os.getpid()),)
+                return (self._give(*body, pid=OUR_PID),)
             case "ListInhibitors":
                 self._look()
                 return ([(h.what, h.who, h.why, h.mode, 0, h.pid) for h in self._held],)
@@ -245,13 +256,13 @@ class PlayedSide:
 
     def signal(self, member: str, *, begins: bool) -> None:
         self.transcript.say(f"{member} {begins}")
-        for each in self._connections * (1 + self.twice):
+        for each in self.connections * (1 + self.twice):
             each.heard(Message(self.owner, MANAGER, member, (begins,)))
 
     def _owner_is(self, owner: str) -> None:
         old, self.owner = self.owner, owner
         self.transcript.say("logind is here" if owner else "logind is gone")
-        for each in self._connections:
+        for each in self.connections:
             each.heard(
                 Message(
                     "org.freedesktop.DBus",

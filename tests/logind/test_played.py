@@ -143,6 +143,19 @@ def test_a_sleep_of_others_that_begins_as_we_ask_is_ours() -> None:
     play(main)
 
 
+def test_a_bus_that_is_lost_again_while_we_come_back_is_joined_once() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        await side.end_bus()
+        await side.begin_bus()
+        side.fragile = 3
+        await until(lambda: backend.trouble is None, "the end of the trouble")
+        await until_locked(side, "delay")
+        assert side.fragile == 0
+        assert len([each for each in side.connections if each.open]) == 1
+
+    play(main)
+
+
 def test_no_delay_lock_no_back_end() -> None:
     async def main(side: PlayedSide, backend: Logind, host: Host) -> None: ...
 

@@ -92,7 +92,13 @@ class Message:
 
 
 class Connection(Protocol):
-    """What the back-end needs of a bus; the tests have another one."""
+    """What the back-end needs of a bus; the tests have another one.
+
+    Attributes:
+        name: What the bus calls us.
+    """
+
+    name: str
 
     async def call(
         self, whom: Called, member: str, signature: str = "", body: tuple[object, ...] = ()
@@ -204,6 +210,7 @@ class Bus:
         self._descriptors: list[int] = []  # received, of a message that is not complete
         self._unsent: deque[bytes] = deque()
         self._open = True
+        self.name = ""  # given by the first answer
         self._loop.add_reader(self._socket, self._readable)
 
     @classmethod
@@ -230,7 +237,7 @@ class Bus:
             raise
         bus = cls(connected, heard, lost)
         try:
-            await bus.call(DAEMON, "Hello")
+            (bus.name,) = await bus.call(DAEMON, "Hello")
         except Refused as error:
             bus.close()
             raise _unreachable(address, error) from error

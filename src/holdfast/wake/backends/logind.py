@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.clock import Clock, SystemClock
@@ -114,9 +113,11 @@ class Logind:
         self._host: BackendHost | None = None
         self._bus: Connection | None = None
         self._owner = ""  # the unique name of logind; signals of others are not its
+        self._pid = 0  # ours, as logind sees it: from another namespace it is another number
         self._done: asyncio.Future[Slept | Failed] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._look = asyncio.Event()
+        self._rejoining = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def available(self) -> str | None:
@@ -175,6 +176,8 @@ class Logind:
         try:
             for rule in _RULES:
                 await bus.watch(rule)
+            asked = "GetConnectionUnixProcessID"
+            (self._pid,) = await bus.call(DAEMON, asked, "s", (bus.name,))
             await self._look_around(bus)
             if not self._cycle.under_way:
                 await self._delay.take(bus)
@@ -242,7 +245,7 @@ class Logind:
                 for what, who, why, mode, _, pid in locks
                 if mode == "block" and "sleep" in what.split(":")
             ]
-            others = [sentence for pid, sentence in found if pid != os.getpid()]
+            others = [sentence for pid, sentence in found if pid != self._pid]
             if others:
                 return f"blocked in logind by {', '.join(others)}"
             if not found or self._block.held:
@@ -312,7 +315,8 @@ class Logind:
         self._owner = ""
         self._worry(f"{why}: nobody else's suspend waits for us")
         self._feed(self._cycle.gone("the system bus", self._read()))
-        self._start(self._rejoin_bus())
+        if not self._rejoining:
+            self._start(self._rejoin_bus())
 
     async def _rejoin_logind(self) -> None:
         bus = self._bus
@@ -325,6 +329,7 @@ class Logind:
         self._renew()
 
     async def _rejoin_bus(self) -> None:
+        self._rejoining = True  # a bus that is lost meanwhile fails this, and needs no second one
         for number in range(1 << 30):
             await asyncio.sleep(_RETRY_S[min(number, len(_RETRY_S) - 1)])
             try:
@@ -336,6 +341,7 @@ class Logind:
                     self._bus = None
             else:
                 break
+        self._rejoining = False
         self._renew()
 
     def _renew(self) -> None:

@@ -54,8 +54,8 @@ class BusServer:
             parser.add_data(self.client.recv(parser.bytes_desired()))
         return int(message.header.serial)
 
-    def answer(self, to: int, *descriptors: int) -> None:
-        """Answer it, with descriptors."""
+    def answer(self, to: int, *descriptors: int, name: str = "") -> None:
+        """Answer it, with descriptors or a name."""
         header = jeepney.Header(
             jeepney.Endianness.little,
             jeepney.MessageType.method_return,
@@ -65,9 +65,11 @@ class BusServer:
             1,
             {jeepney.HeaderFields.reply_serial: to},
         )
-        if descriptors:
-            header.fields[jeepney.HeaderFields.signature] = "h" * len(descriptors)
-        message = jeepney.Message(header, descriptors)
+        body = (name,) if name else descriptors
+        if body:
+            signature = "s" if name else "h" * len(descriptors)
+            header.fields[jeepney.HeaderFields.signature] = signature
+        message = jeepney.Message(header, body)
         passed = array.array("i")
         data = message.serialise(serial=1, fds=passed)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)] if descriptors else []
@@ -84,7 +86,7 @@ class BusServer:
         self.peer.sendall(b"AGREE_UNIX_FD\r\n")
         assert self._line() == b"BEGIN\r\n"
         self._greeted.set()
-        self.answer(self.question())  # Hello
+        self.answer(self.question(), name=":1.7")  # Hello
 
     def _line(self) -> bytes:
         assert self.peer is not None

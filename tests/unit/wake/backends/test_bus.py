@@ -79,6 +79,7 @@ def test_a_call_and_its_answer(server: BusServer, descriptor: int) -> None:
         asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))
         await asyncio.sleep(0)
         server.answer(await asyncio.to_thread(server.question), descriptor)
+        assert connected.bus.name == ":1.7"
         (fd,) = await asking
         assert os.fstat(fd).st_ino == os.fstat(descriptor).st_ino
         os.close(fd)
@@ -140,7 +141,11 @@ def test_an_answer_that_comes_too_late_leaves_no_descriptor(
     os.close(descriptor)
 
 
-@pytest.mark.parametrize("garbage", [b"\0" * 64, b"garbage!" * 8, b"l" + b"\xff" * 63])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\0" * 64, b"garbage!" * 8, b"l" + b"\xff" * 63],
+    ids=["nothing", "words", "endless"],
+)
 def test_what_is_no_message_ends_the_connection(server: BusServer, garbage: bytes) -> None:
     async def main(connected: Connected) -> None:
         asking = asyncio.create_task(connected.bus.call(WHOM, "Ask"))

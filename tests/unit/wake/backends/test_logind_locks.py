@@ -14,6 +14,8 @@ from holdfast.wake.backends.logind_locks import Lock
 class SlowBus:
     """Gives out the ends of pipes."""
 
+    name = ":1.7"
+
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.asked: list[tuple[object, ...]] = []
