@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Calls"]
 
 WATCHERS_MAX: Final = 256
+_ANSWERED: Final = {
+    wire.ACQUIRE,
+    wire.ACQUIRE_WITH_TOKEN,
+    wire.APPLICATION_ACTIVITY,
+    wire.SUSPEND,
+    wire.WATCH,
+}
 
 
 class Calls:
@@ -59,6 +66,9 @@ class Calls:
         method = self._methods.get(request.method)
         if method is None:
             raise Unsupported("the governor has no such method", on=request.method[:80])
+        if request.oneway and request.method in _ANSWERED:
+            # Who waits for no answer cannot be seen to wait no more.
+            raise InvalidArgument("this cannot be asked for without an answer", on=request.method)
         method(request, request.connection.context)
 
     # -- wake leases ------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ def test_more_descriptors_than_were_sent_are_an_error_and_closed(pair: Pair) -> 
     ("frame", "fds"),
     [
         (b"GET / HTTP/1.1\r\n", 0),
+        (struct.pack("!2sBBI", b"\xb7\x1e", 0, 0, 0), 0),
         (struct.pack("!2sBBI", b"\xb7\x1f", 2, 0, 0), 0),
         (struct.pack("!2sBBI", b"\xb7\x1f", 0, 3, 0) + b"abc", 0),
         (struct.pack("!2sBBI", b"\xb7\x1f", 1, 0, 0), 1),
@@ -305,6 +306,37 @@ def test_a_call_that_is_cancelled_in_the_middle_loses_nothing(pair: Pair) -> Non
         assert got == [large, b"next"]
 
     asyncio.run(main())
+    assert token.hung_up()
+    token.close()
+
+
+def test_a_frame_of_which_nothing_went_yet_has_a_copy_of_its_own(pair: Pair) -> None:
+    near, far = pair
+    near.settimeout(0)
+    token, mine = baton()
+    filler = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filler += near.send(b"x" * 65536)
+
+    async def main() -> None:
+        sending = asyncio.create_task(send_async(near, b"event", mine))
+        await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        mine.close()
+        assert not token.hung_up()
+        left = filler
+        while left:
+            left -= len(far.recv(left))
+        await send_async(near, b"next")
+
+    asyncio.run(main())
+    data, theirs = receive(far)
+    assert data == b"event"
+    assert theirs is not None
+    theirs.close()
+    assert receive(far) == (b"next", None)
     assert token.hung_up()
     token.close()
 

@@ -211,6 +211,8 @@ def test_a_closed_lease_says_so() -> None:
     with token:
         wake_lease = WakeLease(writing, "upload")
         assert "fd=" in repr(wake_lease)
+        with wake_lease.dup() as copy:
+            assert not os.get_inheritable(copy.fileno())
         wake_lease.close()
         assert wake_lease.closed
         for call in (wake_lease.fileno, wake_lease.dup, wake_lease.holders):

@@ -28,25 +28,8 @@ values = st.one_of(
     st.sampled_from(["upload", "sent", "received", "released", "evict", "abort", 0, 1, -1]),
     st.lists(st.integers(), max_size=2),
 )
-parameters = st.dictionaries(
-    st.sampled_from(
-        [
-            "name",
-            "unmonitored",
-            "timeout_ns",
-            "on_timeout",
-            "listener",
-            "since",
-            "event",
-            "inode",
-            "pid",
-            "index",
-            "id",
-        ]
-    ),
-    values,
-    max_size=5,
-)
+WORDS = ["name", "unmonitored", "timeout_ns", "on_timeout", "listener", "since", "event", "inode"]
+parameters = st.dictionaries(st.sampled_from([*WORDS, "pid", "index", "id"]), values, max_size=5)
 calls = st.fixed_dictionaries(
     {"method": st.sampled_from([*METHODS, CANCEL, wire.INTERFACE, ""]), "parameters": parameters},
     optional={"id": st.integers(0, 4), "more": st.booleans(), "oneway": st.booleans()},

@@ -12,6 +12,7 @@ import pytest
 
 from holdfast.errors import InvalidArgument, OutOfSpace, SuspendAborted
 from holdfast.ipc import Client
+from holdfast.ipc.messages import encode_call
 from holdfast.wake import Config, WakeLease, connect_async, wire
 from holdfast.wake.model import Slept
 from tests.unit.ipc.places import until
@@ -78,6 +79,21 @@ def test_a_negative_time_out_is_refused(place: Path) -> None:
             connection = await governor.connect()
             with pytest.raises(InvalidArgument, match="negative"):
                 await connection.call(wire.SUSPEND, {"timeout_ns": -1}, wire.Slept)
+
+    asyncio.run(main())
+
+
+def test_what_needs_an_answer_cannot_be_asked_for_without(place: Path) -> None:
+    async def main() -> None:
+        async with governing(place) as (service, governor):
+            with await governor.acquire("upload"):
+                connection = await governor.connect()
+                for method in (wire.SUSPEND, wire.WATCH, wire.ACQUIRE):
+                    frame = encode_call(method, {"name": "x"}, more=True, oneway=True)
+                    connection.send(frame)
+                status = await governor.status()
+                assert (status.requests, status.wake_lease_count) == (0, 1)
+                assert not service.clients.watchers
 
     asyncio.run(main())
 
