@@ -1,52 +1,35 @@
-"""The benchmarks of wake leases run, with and without logind; never how quick."""
+"""The benchmark of the strategies runs, and counts what it should; never how quick."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-
-from tests.e2e.test_benchmarks import check_result, only, run
-from tests.logind.machine import MachineMissing, needed
-
-RAW = "logind, ready-made bytes"
+ROOT = Path(__file__).parents[2]
 
 
-def test_wake_leases_beside_logind(tmp_path: Path) -> None:
-    try:
-        needed()
-    except MachineMissing as reason:
-        pytest.skip(str(reason))
-    names = ("hold", "hold.beside1", "release", "hold.through.logind")
-    done = run(tmp_path, *only(*names), part="wake")
+def test_every_strategy_is_measured_and_the_optimistic_one_takes_a_lease_for_an_attempt(
+    tmp_path: Path,
+) -> None:
+    words = ["--quick", "--only", "message.unpaced", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.wake.strategies", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "wake.json").read_text())
-    assert report["missing"] == {}
-    results = {result["name"]: result for result in report["results"]}
-    assert results.keys() == {*names, "hold.beside100", "hold.beside1000"}  # `hold` is a family too
-    for result in results.values():
-        check_result(result)
-        measured = [peer["name"] for peer in result["peers"]]
-        assert measured == (["logind"] if result["name"] == "release" else ["logind", RAW])
-    (bar,) = report["bars"]
-    assert bar["number"] == 13
-    assert bar["reached"] in {True, False}
-
-
-def test_without_logind_its_bar_is_not_measured(tmp_path: Path) -> None:
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    for wheel in ("jeepney", "matplotlib"):
-        (hidden / f"{wheel}.py").write_text("raise ImportError('hidden by a test')\n")
-    done = run(tmp_path, *only("hold", "release"), part="wake", hidden=hidden)
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "wake.json").read_text())
-    assert "jeepney is not installed" in report["missing"]["logind"]
-    assert report["missing"].keys() == {"logind", "through"}
-    for result in report["results"]:
-        check_result(result)
-        assert result["peers"] == []
-    (bar,) = report["bars"]
-    assert bar["reached"] is None
-    assert bar["measured"] == "not measured"
+    found = json.loads((tmp_path / "wake.strategies.json").read_text())
+    [ours] = found["results"]
+    counts = {one["name"]: one["counts"] for one in ours["peers"]} | {"ours": ours["counts"]}
+    assert counts["none"]["wake leases a message"] == 0
+    assert counts["baton passing"]["wake leases a message"] == 1
+    assert counts["interlock"]["wake leases a message"] == 2
+    assert 0 < counts["time-out"]["wake leases a message"] <= 1
+    assert 0 < counts["ours"]["wake leases a message"] < 1
+    assert counts["ours"]["wake leases an attempt"] <= 1
+    assert all(one["messages a second"] > 0 for one in counts.values())
+    assert (tmp_path / "wake.strategies.svg").exists() or "no picture" in done.stderr
