@@ -165,6 +165,17 @@ def test_a_machine_that_gives_up_early_leaves_the_request_where_it_is() -> None:
     assert stage.answer("l") == ["go-down 2"]
 
 
+def test_a_sleep_while_all_are_told_of_a_failure_ends_the_pause_before_it_began() -> None:
+    stage = Stage(backoff_ns=100 * SECOND)
+    stage.listen("l")
+    stage.suspend()
+    stage.answer("l")
+    stage.done("too hot")
+    stage.sleep_begins()
+    stage.sleep_ended(3.0)
+    assert stage.answer("l") == ["before l"]
+
+
 def test_said_twice_or_out_of_turn_it_changes_nothing() -> None:
     stage = Stage()
     assert stage.sleep_ended() == stage.shutdown_ended() == []
