@@ -277,12 +277,14 @@ class Client(Closing):
             line.close()  # what is still on its way is nobody's
 
     def _take(self) -> Line:
+        if self._pid != os.getpid():
+            # A thread that is not here may have had the lock at the instant of the fork.
+            self._guard = threading.Lock()
+            self._pid = os.getpid()
+            self._forget()
         with self._guard:
             if self._closed:
                 raise Closed(f"this connection to the {self._service} is closed", on=self.path)
-            if self._pid != os.getpid():
-                self._forget()
-                self._pid = os.getpid()
             if self._idle:
                 return self._idle.pop()
         return Line(self.path, self._service, self._gone)
