@@ -17,6 +17,7 @@ import os
 import socket
 import struct
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -161,24 +162,27 @@ def socket_of(address: str) -> str:
 
 
 def ask_once(address: str, whom: Called, member: str, *, timeout: float) -> tuple[Any, ...]:
-    """Ask one question without an event loop, over a connection of its own.
+    """Ask one question over a connection of its own, also where an event loop runs already.
 
     Raises:
         Refused: The answer is an error.
         Unavailable: There is no such bus, or it does not answer in `timeout` seconds.
         Unsupported: jeepney is missing.
     """
-    library = jeepney()
-    blocking = importlib.import_module("jeepney.io.blocking")
-    socket_of(address)
-    place = library.DBusAddress(whom.path, whom.name, whom.interface)
-    try:
-        with blocking.open_dbus_connection(address, auth_timeout=timeout) as connection:
-            question = library.new_method_call(place, member)
-            reply = connection.send_and_get_reply(question, timeout=timeout)
-    except (OSError, ValueError) as error:  # of the socket; of the greeting
-        raise _unreachable(address, error) from error
-    return _body_of(library, reply)
+
+    async def ask() -> tuple[Any, ...]:
+        try:
+            async with asyncio.timeout(timeout):
+                bus = await Bus.connect(address, lambda _: None, lambda _: None)
+                try:
+                    return await bus.call(whom, member)
+                finally:
+                    bus.close()
+        except TimeoutError as error:
+            raise _unreachable(address, error) from error
+
+    with ThreadPoolExecutor(1, "holdfast-bus") as thread:
+        return thread.submit(asyncio.run, ask()).result()
 
 
 _Reply = tuple[Any, list[int]]  # jeepney's message, and the descriptors that came with it

@@ -13,6 +13,7 @@ import pytest
 
 from holdfast.errors import Unavailable, Unsupported
 from holdfast.wake.backends import bus as bus_module
+from holdfast.wake.backends import logind as logind_module
 from holdfast.wake.backends.bus import Bus, Called, Refused
 from holdfast.wake.backends.logind import Logind
 from tests.unit.wake.backends.bus_server import BusServer
@@ -207,6 +208,18 @@ def test_no_bus_there(address: str) -> None:
     with pytest.raises(Unavailable):
         asyncio.run(Bus.connect(address, lambda _: None, lambda _: None))
     assert Logind(address=address).available()
+
+
+def test_a_bus_that_does_not_answer_cannot_be_worked_with(
+    server: BusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an event loop runs, as a service's does when it looks."""
+    monkeypatch.setattr(logind_module, "_LOOK_S", 0.05)
+
+    async def main() -> str | None:
+        return Logind(address=server.address).available()
+
+    assert "it does not answer" in str(asyncio.run(main()))
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
