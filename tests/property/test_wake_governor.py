@@ -8,9 +8,15 @@ closed and come back, everybody has what he asked for.
 
 from __future__ import annotations
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from holdfast.errors import InvalidArgument
 from holdfast.wake.governor import Governor
@@ -294,5 +300,14 @@ class GovernorMachine(RuleBasedStateMachine):
         assert self.governor.status().suspends == before + 1
 
 
-TestGovernor = GovernorMachine.TestCase
-TestGovernor.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+@pytest.mark.timeout(1800)  # in full; in short form some seconds
+def test_any_sequence_of_inputs(full: bool) -> None:
+    run_state_machine_as_test(
+        GovernorMachine,
+        settings=settings(
+            max_examples=2000 if full else 100,
+            stateful_step_count=60,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),  # the machine may be busy
+        ),
+    )
