@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from tests.logind.sides import (
     until_nobody_blocks,
     until_said,
 )
+from tests.peer import python_path
 
 Player = Callable[[Play], None]
 DOWN, UP = "StartUnit suspend.target", "PrepareForSleep False"
@@ -204,6 +208,38 @@ def test_a_wake_lease_outlives_a_logind(play: Player, place: Path) -> None:
                     await side.suspend_unprivileged()
             await until_nobody_blocks(side)
             assert await governor.suspend() > 0
+
+    play(main)
+
+
+HOLDER = """
+import sys, time
+from holdfast.wake import connect
+held = connect(sys.argv[1]).acquire("upload")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_holder_that_is_killed_blocks_nobody(play: Player, place: Path) -> None:
+    async def main(side: Side) -> None:
+        async with governing(side, place) as (service, _):
+            holder = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", HOLDER, service.path),
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": python_path()},
+            )
+            try:
+                assert holder.stdout is not None
+                assert await holder.stdout.readline() == b"held\n"
+                with pytest.raises(RuntimeError):
+                    await side.suspend_unprivileged()
+            finally:
+                holder.kill()
+                await holder.wait()
+            await until_nobody_blocks(side)
+            await side.suspend_unprivileged()
+            await until_said(side, UP)
 
     play(main)
 
