@@ -205,13 +205,15 @@ def test_a_suspend_waits_until_the_command_has_ended(terminal: Terminal) -> None
     assert list(terminal.status().listeners) == []
 
 
-@pytest.mark.parametrize(("choice", "code"), [("go-on", 0), ("abort", 75)])
-def test_a_command_that_does_not_end_in_time(terminal: Terminal, choice: str, code: int) -> None:
+@pytest.mark.parametrize(("choice", "wait", "code"), [("go-on", "40", 0), ("abort", "1", 75)])
+def test_a_command_that_does_not_end_in_time(
+    terminal: Terminal, choice: str, wait: str, code: int
+) -> None:
     deaf = 'trap "" TERM; echo on; while :; do sleep 0.05; done'
     options = ["--grace", "200ms", "--on-timeout", choice]
     child = terminal.start("run", "--mode", "delay", *options, "--", "sh", "-c", deaf)
     assert line(child) == "on"
-    assert terminal.run("suspend", "--timeout", "1").returncode == code
+    assert terminal.run("suspend", "--timeout", wait).returncode == code
     assert child.poll() is None
     assert terminal.status().suspends == (1 if choice == "go-on" else 0)
 

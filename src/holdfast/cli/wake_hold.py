@@ -59,8 +59,7 @@ def hold(
         if name is None:
             name = "holdfast wake" if pid is None else f"{look(pid).command or 'process'} ({pid})"
         with connected(path) as governor, governor.acquire(name_of(name)) as wake_lease:
-            _say(wake_lease, as_json=as_json)
-            return _until_the_end(wake_lease, ends, limit)
+            return _until_the_end(wake_lease, ends, limit, as_json=as_json)
     finally:
         if ends >= 0:
             os.close(ends)
@@ -73,8 +72,9 @@ def _say(wake_lease: WakeLease, *, as_json: bool) -> None:
         tell(f"wake lease {wake_lease.name!r} is held")
 
 
-def _until_the_end(wake_lease: WakeLease, ends: int, limit: float | None) -> int:
+def _until_the_end(wake_lease: WakeLease, ends: int, limit: float | None, *, as_json: bool) -> int:
     with Signals() as signals, Alarm() as alarm:
+        _say(wake_lease, as_json=as_json)
         if limit is not None:
             alarm.set(SystemClock().boottime_ns() + round(limit * NS_PER_S))
         poll = select.poll()

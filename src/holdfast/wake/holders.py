@@ -15,6 +15,7 @@ Not seen are descriptors of a thread that has a table of its own (unshare(2), CL
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -32,6 +33,8 @@ _ARGV_BYTES_MAX: Final = 1024
 _FOREBEARS_MAX: Final = 64
 _KERNEL_THREAD: Final = 0x0020_0000  # PF_KTHREAD of the kernel's sched.h, stable since 2.6.27
 _FIRST_PID_NAMESPACE: Final = 0xEFFF_FFFC  # PROC_PID_INIT_INO, the kernel's proc_ns.h
+_LOOKS: Final = 3
+_BETWEEN_LOOKS_S: Final = 0.002
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -304,7 +307,12 @@ class _Look:
             return Halt.TRACED
         if self._is_in_a_frozen_group(place):
             return Halt.FROZEN
-        return Halt.KERNEL if facts.state == "D" else None
+        for _ in range(_LOOKS):
+            if facts.state != "D":
+                return None
+            time.sleep(_BETWEEN_LOOKS_S)  # whoever reads a file is there for a moment, too
+            facts = _facts(place)
+        return Halt.KERNEL
 
     def _is_in_a_frozen_group(self, place: _Place) -> bool:
         """Whether its cgroup is frozen, by either version of cgroups(7)."""
@@ -368,7 +376,7 @@ def _argv(place: _Place, name: str) -> tuple[str, ...]:
 def _writes(place: _Place, path: str) -> bool:
     """Whether the descriptor keeps the pipe's write end open."""
     flags = int(_info(place, path).get("flags", "0"), 8)
-    return flags & os.O_ACCMODE in {os.O_WRONLY, os.O_RDWR} and not flags & os.O_PATH
+    return flags & os.O_ACCMODE in {os.O_WRONLY, os.O_RDWR}
 
 
 def _info(place: _Place, path: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,7 +147,10 @@ def test_who_is_in_a_frozen_group_is_frozen(crowd: Crowd) -> None:
     _, write, inode = crowd.pipe()
     child = crowd.start("sleep", "1000", fds=(write,))
     try:
-        (group / "cgroup.procs").write_text(str(child.pid))
+        try:
+            (group / "cgroup.procs").write_text(str(child.pid))
+        except OSError as error:
+            pytest.skip(f"nobody can be put into a group here: {error}")
         (group / switch).write_text(on)
         assert until(lambda: held(inode, child.pid)[-1].halt is Halt.FROZEN)
         assert held(inode, child.pid)[-1].state is HoldState.FROZEN
@@ -214,8 +218,11 @@ import json, os, sys
 from holdfast.wake.holders import scan
 inode, *pids = map(int, sys.argv[1:])
 if os.geteuid() == 0:
-    os.setgroups([])
-    os.setuid(65534)
+    try:
+        os.setgroups([])
+        os.setuid(65534)
+    except OSError:
+        sys.exit("no other user can be had")
 told = []
 for pid in pids:
     seen = scan([inode], first=[pid], processes_max=0)
@@ -233,8 +240,10 @@ def test_who_may_not_be_looked_into_is_counted_and_a_zombie_is_not(crowd: Crowd)
     assert until(lambda: state_of(zombie.pid) == "Z")
     arguments = map(str, (inode, zombie.pid, secretive.pid))
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", STRANGER, *arguments], capture_output=True, text=True
     )
+    if "no other user" in done.stderr:
+        pytest.skip(done.stderr)
     told, hiding = json.loads(done.stdout)
     assert [counts[:2] for counts in told] == [[0, 0], [0, 1]]
     assert Hiding.DENIED.value in hiding
@@ -393,6 +402,21 @@ def test_each_letter_of_a_state(tmp_path: Path, state: str, halt: Halt | None) -
     made = MadeUp(tmp_path)
     made.give(made.process(12, state=state), 77)
     assert made.scan(77)[0].halt is halt
+
+
+def test_who_is_in_the_kernel_for_a_moment_only_is_not_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = MadeUp(tmp_path)
+    entry = made.process(12, state="D")
+    made.give(entry, 77)
+
+    def meanwhile(_: float) -> None:
+        stat = (entry / "stat").read_text()
+        (entry / "stat").write_text(stat.replace(") D ", ") S "))
+
+    monkeypatch.setattr(time, "sleep", meanwhile)
+    assert made.scan(77)[0].halt is None
 
 
 def test_a_parent_younger_than_its_child_is_another_with_its_number(tmp_path: Path) -> None:
