@@ -192,6 +192,10 @@ class Machine:
         self._stop("logind")
         self.systemd.transcript.wait_for("logind is gone", before + 1)
 
+    def signal_logind(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP, and SIGCONT before the end."""
+        self._processes["logind"].send_signal(number)
+
     def stop_everything(self) -> None:
         """End the bus, and logind and systemd with it: everybody's connection ends."""
         self._stop("logind")

@@ -61,6 +61,7 @@ class PlayedConnection:
         self, whom: Called, member: str, signature: str = "", body: tuple[object, ...] = ()
     ) -> tuple[Any, ...]:
         await asyncio.sleep(0)
+        await self.side.thawed.wait()
         if self.open and self.side.fragile > 0:
             self.side.fragile -= 1
             self.open = False
@@ -95,6 +96,7 @@ class PlayedSide:
         deaf: It says yes to a wish to suspend, and does nothing.
         owner: Its name on the bus; "": it does not run.
         stingy: It gives no locks of these modes.
+        thawed: It answers nobody until this is set.
         fragile: So many questions end the connection that they come by.
         twice: It says everything twice.
     """
@@ -118,6 +120,8 @@ class PlayedSide:
         self._bus = True
         self._sleeping = self._down = self._shutting_down = False
         self._sleeps = True
+        self.thawed = asyncio.Event()
+        self.thawed.set()
         self._up = asyncio.Event()
         self._up.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -189,6 +193,12 @@ class PlayedSide:
                     (LOGIND, self.owner, ":1.666"),
                 )
             )
+
+    def freeze_logind(self) -> None:
+        self.thawed.clear()
+
+    def thaw_logind(self) -> None:
+        self.thawed.set()
 
     async def end_logind(self) -> None:
         self._owner_is("")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -94,6 +95,10 @@ class Side(Protocol):
     async def forge(self, member: str) -> None:
         """Somebody who is not logind sends this signal of logind's to everybody."""
 
+    def freeze_logind(self) -> None:
+        """It answers nobody until `thaw_logind`."""
+
+    def thaw_logind(self) -> None: ...
     async def end_logind(self) -> None: ...
     async def begin_logind(self) -> None: ...
     async def end_bus(self) -> None: ...
@@ -202,6 +207,12 @@ class RealSide:
 
     async def forge(self, member: str) -> None:
         await asyncio.to_thread(self._machine.systemd.forge, member)
+
+    def freeze_logind(self) -> None:
+        self._machine.signal_logind(signal.SIGSTOP)
+
+    def thaw_logind(self) -> None:
+        self._machine.signal_logind(signal.SIGCONT)
 
     async def end_logind(self) -> None:
         await asyncio.to_thread(self._machine.stop_logind)

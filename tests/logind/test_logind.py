@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from holdfast.wake.backends import logind as logind_module
 from holdfast.wake.backends.logind import Logind
 from holdfast.wake.model import Failed, Slept
 from tests.logind.conftest import Play
@@ -260,6 +261,26 @@ def test_a_logind_that_is_restarted_gets_the_locks_anew(
     with caplog.at_level(logging.WARNING, "holdfast.wake"):
         play(main)
     assert any("logind has ended" in said for said in caplog.messages)
+
+
+def test_a_logind_that_hangs_is_not_waited_for_and_gives_its_lock_later(
+    play: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logind_module, "_BLOCK_S", 0.1)
+
+    async def main(side: Side) -> None:
+        async with opened(side) as (backend, _):
+            await until_locked(side, "delay")
+            side.freeze_logind()
+            try:
+                await backend.block(held=True)
+                assert "has not given a block lock" in str(backend.trouble)
+            finally:
+                side.thaw_logind()
+            await until_locked(side, "block", "delay")
+            await until(lambda: backend.trouble is None, "the end of the trouble")
+
+    play(main)
 
 
 def test_logind_ends_during_our_own_sleep(play: Player) -> None:

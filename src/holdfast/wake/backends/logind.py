@@ -63,6 +63,7 @@ _UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 _LOOK_S = 2.0
 _BEGIN_S = 10.0
 _LINGER_S = 0.01
+_BLOCK_S = 2.0  # what an acquire waits for a logind that hangs
 _PAUSES_S = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SUCCESSES = "/sys/power/suspend_stats/success"
@@ -274,7 +275,12 @@ class Logind:
         self._drop_linger()
         self._block.wanted = held
         if held:
-            await self._try(self._block)
+            try:
+                async with asyncio.timeout(_BLOCK_S):
+                    await self._try(self._block)
+            except TimeoutError:
+                self._worry(f"logind has not given a block lock in {_BLOCK_S:g} s")
+                self._look.set()
         elif self._block.held:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._unblock)
 
