@@ -70,6 +70,14 @@ def test_at_the_end_of_the_messages_what_is_held_is_released() -> None:
     assert client.arrived("b5", 5, 1) == Arrival(released="b5")
 
 
+def test_after_the_end_one_can_subscribe_again() -> None:
+    client: Receiver[str] = Receiver(epoch=1)
+    client.end()
+    client.subscribed(2)
+    assert client.arrived("b2", 2, 2) == NOTHING
+    assert client.held == "b2"
+
+
 def test_the_baton_of_an_earlier_subscription_is_done() -> None:
     """Row 14."""
     client: Receiver[str] = Receiver(epoch=1)

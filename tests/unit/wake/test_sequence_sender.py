@@ -262,6 +262,14 @@ def test_a_client_that_goes_takes_its_request_along_and_what_it_owed_is_counted(
     assert head.resumes() == [Covered(), Release(), Answer(2)]
 
 
+def test_what_a_client_has_processed_is_the_most_that_it_ever_said() -> None:
+    head = Head().attached()
+    head.sends(5)
+    head.asks("r1", processed=4)
+    head.asks("r2", processed=2)
+    assert Lost(0, 1, 1) in head.do(head.sender.gone(0, 0))
+
+
 def test_with_its_client_gone_a_waiting_lease_is_released() -> None:
     head = Head().attached()
     head.sends()
@@ -296,6 +304,7 @@ def test_a_new_client_is_counted_from_nothing() -> None:
     assert Deliver(0, "r1", 2, 2) in head.wanted
     head.do(head.sender.undelivered(0, 1, 0))  # about the client before: no news
     head.resumes()
+    assert head.lease is Lease.NONE
     assert head.suspends() == [Answer(3)]
 
 
@@ -322,6 +331,20 @@ def test_a_pause_between_failures_has_an_end() -> None:
         pauses += [one for one in head.do(head.sender.failed(OSError())) if isinstance(one, Retry)]
         head.do(head.sender.retry(0))
     assert pauses[-1] == Retry(2 * SECOND)
+
+
+def test_a_success_ends_the_row_of_failures() -> None:
+    head = Head().attached()
+    head.sends()
+    head.suspends()
+    for _ in range(3):
+        head.do(head.sender.failed(OSError()))
+        head.do(head.sender.retry(0))
+    head.gets_it()
+    head.resumes()
+    head.sends()
+    head.suspends()
+    assert head.do(head.sender.failed(OSError()))[1:] == [Retry(20_000_000)]
 
 
 def test_a_failure_while_the_machine_may_be_down_is_told_to_the_one_who_sent() -> None:
@@ -446,6 +469,20 @@ def test_a_flush_that_somebody_asked_for_delivers_though_nobody_suspends() -> No
     assert head.do(head.sender.flush(0)) == []
     assert head.gets_it() == [Covered(), Deliver(0, "r0", 3, 1), Release()]
     assert head.suspends() == [Answer(1)]
+
+
+def test_a_flush_serves_from_a_lease_that_waits_for_another_client() -> None:
+    head = Head().attached()
+    head.sender.add(1)
+    head.asks("q", client=1)
+    head.sends(to=1)
+    head.suspends()
+    head.gets_it()
+    head.sends(to=1)
+    head.resumes()
+    assert head.lease is Lease.HELD  # for the second, which has not asked again
+    head.sends(2)
+    assert head.do(head.sender.flush(0)) == [Deliver(0, "r0", 2, 1)]
 
 
 def test_a_place_that_is_given_up_is_owed_nothing() -> None:

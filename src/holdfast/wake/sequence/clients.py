@@ -173,7 +173,7 @@ class Clients(dict[int, Client]):
     def make_due(self) -> None:
         """Whoever is owed is to get a baton as soon as he asks."""
         for client in self.values():
-            client.due = client.due or client.owed
+            client.due = client.owed
 
     def serve(self) -> list[Effect]:
         """Copies of what is held, for all who are due and have asked."""

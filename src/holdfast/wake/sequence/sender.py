@@ -302,8 +302,6 @@ class Sender:
         if self.phase is not Phase.AWAKE and self.lease is Lease.NONE and self.clients.owed:
             effects.append(self._acquire())
         if self.lease is Lease.HELD:
-            if self.phase is Phase.FLUSHING:
-                self.clients.make_due()
             effects += self.clients.serve()
             self.clients.wait_from(now_ns)
             if self.phase is Phase.AWAKE and not self.clients.due:

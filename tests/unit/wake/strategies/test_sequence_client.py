@@ -83,6 +83,61 @@ async def test_a_late_baton_is_closed_and_the_next_is_asked_for_with_the_count()
 
 
 @on_a_loop
+async def test_a_newer_baton_closes_the_older() -> None:
+    """Row 10."""
+    client, held, channel, running = await client_with(4)
+    newer = lease(Small())
+    await channel.batons.put(Baton(newer, 9, 1))
+    await until(lambda: held.closed)
+    assert [one.closed for one in (held, newer)] == [True, False]
+    client.close()
+    assert [one.closed for one in (held, newer)] == [True, True]
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@on_a_loop
+async def test_a_baton_that_is_passed_on_replaces_the_one_that_waits() -> None:
+    governor = Small()
+    relay = SequenceRelay()
+    output = relay.manage()
+    output.message_sent()
+    first, second = lease(governor), lease(governor)
+    relay.pass_on(first)
+    relay.pass_on(second)
+    assert [one.closed for one in (first, second)] == [True, False]
+    relay.close()
+    assert [one.closed for one in (first, second)] == [True, True]
+
+
+@on_a_loop
+async def test_a_baton_that_is_passed_on_within_a_delivery_is_not_lost() -> None:
+    governor = Small()
+    relay = SequenceRelay()
+    output = relay.manage()
+    second = lease(governor)
+
+    class Eager:
+        processed = 0
+
+        def deliver(self, wake_lease: Any, index: int, epoch: int) -> None:
+            wake_lease.close()
+            output.message_sent()
+            relay.pass_on(second)
+
+        def refuse(self, code: str) -> None:
+            pass
+
+    output.set_requester(Eager())
+    output.message_sent()
+    relay.pass_on(lease(governor))
+    await until(lambda: relay.machine.holding)
+    assert not second.closed
+    output.set_requester(request := MemoryRequest())
+    assert isinstance(request.answer.result(), Baton)
+    relay.close()
+
+
+@on_a_loop
 async def test_at_the_end_of_the_messages_nothing_is_held() -> None:
     """Row 15."""
     client, held, _, running = await client_with(4)

@@ -322,6 +322,42 @@ async def test_a_request_may_be_followed_by_the_next_within_its_delivery() -> No
 
 
 @on_a_loop
+async def test_what_a_delivery_brings_about_waits_until_all_are_served() -> None:
+    governor = Small()
+    signal: asyncio.Queue[str] = asyncio.Queue()
+
+    async def flush() -> AsyncIterator[str]:
+        while True:
+            yield await signal.get()
+
+    server = SequenceServer(governor, flush=flush())
+    first, running = await awake(server)
+    second, third = server.manage()[0], server.manage()[0]
+    asked = [MemoryRequest(), MemoryRequest()]
+
+    class Eager:
+        """When it is served, the third one asks, and gets the last copy."""
+
+        processed = 0
+
+        def deliver(self, wake_lease: Any, index: int, epoch: int) -> None:
+            wake_lease.close()
+            third.set_requester(asked[1])
+
+        def refuse(self, code: str) -> None:
+            pass
+
+    first.set_requester(Eager())
+    second.set_requester(asked[0])
+    for tracker in (first, second, third):
+        await tracker.message_sent()
+    await signal.put("now")
+    for one in asked:
+        assert isinstance(await one.answer, Baton)
+    await stop(running)
+
+
+@on_a_loop
 async def test_a_flush_of_ones_own_gives_batons_while_the_machine_is_awake() -> None:
     governor = Small()
     signal: asyncio.Queue[str] = asyncio.Queue()
@@ -395,6 +431,33 @@ async def test_when_the_governor_goes_during_an_acquisition_the_sender_hears_of_
     assert isinstance(error, GovernorGone)
     with pytest.raises(GovernorGone):
         await running
+
+
+@on_a_loop
+async def test_who_cannot_acquire_because_the_governor_is_gone_has_ended() -> None:
+    """Though nobody has told the listener yet."""
+    governor = Small()
+    tracker, running = await awake(SequenceServer(governor))
+    tracker.set_requester(MemoryRequest())
+    await tracker.message_sent()
+    governor.failing = GovernorGone("the governor is gone")
+    governor.ask()
+    with pytest.raises(GovernorGone):
+        await running
+
+
+@on_a_loop
+async def test_whoever_ends_leaves_no_call_of_the_governor_without_an_answer() -> None:
+    governor = Small()
+    tracker, running = await awake(SequenceServer(governor))
+    tracker.set_requester(MemoryRequest())
+    await tracker.message_sent()
+    governor.failing = OutOfSpace("no descriptor is left")
+    governor.ask()
+    await until(lambda: "before_suspend" in governor.log)
+    assert "ack before_suspend" not in governor.log
+    await stop(running)
+    await until(lambda: "ack before_suspend" in governor.log)
 
 
 @on_a_loop

@@ -179,6 +179,17 @@ async def test_a_client_that_goes_keeps_nobody_awake(here: Place) -> None:
 
 
 @with_a_governor
+async def test_a_client_that_hears_no_messages_any_more_is_none(here: Place) -> None:
+    async with here.source("s") as source:
+        channel = await MessageChannel.connect(source.path)
+        channel._messages.close()
+        await source.send(b"event")
+        await until(lambda: source.clients == 0)
+        await here.governor.suspend()
+        await channel.close()
+
+
+@with_a_governor
 async def test_a_client_that_comes_anew_is_counted_from_nothing(here: Place) -> None:
     async with here.source("s") as source:
         epochs = []
@@ -230,6 +241,10 @@ async def test_what_is_no_message_is_refused(here: Place) -> None:
                 await source.send(data)
         with pytest.raises(InvalidArgument):
             await BatonSubscription.connect(source.path)
+        channel = await MessageChannel.connect(source.path)
+        with pytest.raises(InvalidArgument, match="subscribed already"):
+            await channel.subscribe(None)
+        await channel.close()
         line = await connect(source.path)
         with pytest.raises(InvalidArgument):
             await line.call("org.holdfast.wake.sequence.ReceiveBaton", {"processed": 0}, dict)
