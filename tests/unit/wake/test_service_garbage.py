@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from holdfast.ipc.messages import CANCEL
 from holdfast.wake import wire
-from tests.unit.ipc.places import descriptors_open, rights, until
+from tests.unit.ipc.places import descriptors_now, descriptors_open, rights, until
 from tests.unit.wake.governors import governing
 
 METHODS = sorted(value for value in vars(wire).values() if str(value).startswith(wire.INTERFACE))
@@ -44,7 +44,7 @@ def test_any_calls_harm_nobody(place: Path, sent: list[tuple[dict[str, Any], int
     async def main() -> None:
         async with governing(place) as (service, governor):
             await governor.status()
-            before = len(os.listdir("/proc/self/fd"))
+            before = descriptors_now()
             with socket.socket(socket.AF_UNIX) as rogue:
                 rogue.settimeout(0)
                 rogue.connect(service.path)
@@ -64,7 +64,7 @@ def test_any_calls_harm_nobody(place: Path, sent: list[tuple[dict[str, Any], int
             await until(lambda: service.clients.requests == {} and not service.clients.watchers)
             assert (await governor.status()).listeners == ()
             assert await governor.suspend(20) >= 0
-            await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+            await until(lambda: descriptors_now() <= before)
 
     asyncio.run(main())
 
