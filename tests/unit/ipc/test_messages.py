@@ -21,7 +21,6 @@ from holdfast.ipc.messages import (
     parameters_as,
 )
 
-
 # The machine may be busy: neither an example nor making it is to be timed.
 patient = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
