@@ -167,6 +167,9 @@ def _told(located: Located) -> dict[str, object]:
         ],
         "on_the_way": located.on_the_way,
         "hiding": located.hiding,
+        "hops": [
+            {name: getattr(hop, name) for name in hop.__struct_fields__} for hop in located.hops
+        ],
     }
 
 

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         MessageSource,
     )
     from holdfast.wake.whereabouts import Holder
-    from holdfast.wake.wire import Lease, LeaseHolder, Located, WakeEvent
+    from holdfast.wake.wire import Lease, LeaseHolder, LeaseHop, Located, WakeEvent
 
 __all__ = [
     "AsyncGovernor",
@@ -81,6 +81,7 @@ __all__ = [
     "Interlock",
     "Lease",
     "LeaseHolder",
+    "LeaseHop",
     "Listener",
     "Located",
     "Logind",
@@ -127,6 +128,7 @@ _WHERE = {
     "Interlock": "strategies.interlock",
     "Lease": "wire",
     "LeaseHolder": "wire",
+    "LeaseHop": "wire",
     "Listener": "listening",
     "Located": "wire",
     "Logind": "backends.logind",

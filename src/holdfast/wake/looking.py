@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from holdfast.ipc import Request
-    from holdfast.wake.hops import Hops
+    from holdfast.wake.hops import Hop, Hops
     from holdfast.wake.service import Service
     from holdfast.wake.tables import Caller, Held
     from holdfast.wake.whereabouts import Holding, Whereabouts
@@ -30,6 +30,8 @@ __all__ = ["Looking", "located"]
 
 # So many wake leases are told in sentences; the oldest.
 _TOLD_MAX: Final = 16
+# So many hops of each are told: the answer for thousands of them must fit into a message.
+_HOPS_MAX: Final = 16
 
 
 class Looking:
@@ -126,6 +128,18 @@ def located(held: Held, where: Whereabouts | None) -> wire.Located:
         holders=tuple(_holder(holding) for holding in where.holdings),
         on_the_way=len(where.on_the_way),
         hiding=tuple(one.value for one in where.hiding),
+        hops=tuple(_hop(hop) for hop in where.hops[-_HOPS_MAX:]),
+    )
+
+
+def _hop(hop: Hop) -> wire.LeaseHop:
+    return wire.LeaseHop(
+        sender=None if hop.sender is None else hop.sender.pid,
+        receiver=None if hop.receiver is None else hop.receiver.pid,
+        index=hop.index,
+        sent_ns=hop.sent_ns,
+        received_ns=hop.received_ns,
+        released_ns=hop.released_ns,
     )
 
 

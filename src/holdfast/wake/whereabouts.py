@@ -212,6 +212,7 @@ class Whereabouts:
         hiding: Where else a copy can be.
         mailboxes: Processes with sockets in which descriptors wait; only if it was not found.
         denied: How many processes we may not look into.
+        hops: How it travelled, by what was said.
     """
 
     lease: int
@@ -223,6 +224,7 @@ class Whereabouts:
     hiding: tuple[Hiding, ...] = ()
     mailboxes: tuple[Mailbox, ...] = ()
     denied: int = 0
+    hops: tuple[Hop, ...] = ()
 
 
 def whereabouts(trail: Trail, scan: Scan) -> Whereabouts:
@@ -250,6 +252,7 @@ def whereabouts(trail: Trail, scan: Scan) -> Whereabouts:
         hiding=scan.hiding,
         mailboxes=() if holdings else scan.mailboxes,
         denied=scan.denied,
+        hops=trail.hops,
     )
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "HopReport",
     "Lease",
     "LeaseHolder",
+    "LeaseHop",
     "Leases",
     "Listen",
     "Listening",
@@ -208,6 +209,23 @@ class LeaseHolder(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int | None = None
 
 
+class LeaseHop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one copy of a wake lease travelled, by what was said; None: nobody has said.
+
+    Attributes:
+        sender, receiver: Their pids.
+        index: The message that it goes with.
+        sent_ns, received_ns, released_ns: When, in nanoseconds of CLOCK_BOOTTIME.
+    """
+
+    sender: int | None = None
+    receiver: int | None = None
+    index: int | None = None
+    sent_ns: int | None = None
+    received_ns: int | None = None
+    released_ns: int | None = None
+
+
 class Located(msgspec.Struct, frozen=True, omit_defaults=True):
     """One wake lease, in the answer to `WHERE`.
 
@@ -217,6 +235,7 @@ class Located(msgspec.Struct, frozen=True, omit_defaults=True):
         on_the_way: How many copies were sent and, by what was said, not received.
         hiding: Where a copy can be that was not seen: "message", "denied", "hidden", "outside",
             "skipped".
+        hops: How its copies travelled, oldest first; of many, only the last.
     """
 
     lease: Lease
@@ -224,6 +243,7 @@ class Located(msgspec.Struct, frozen=True, omit_defaults=True):
     holders: tuple[LeaseHolder, ...] = ()
     on_the_way: int = 0
     hiding: tuple[str, ...] = ()
+    hops: tuple[LeaseHop, ...] = ()
 
 
 class Where(msgspec.Struct, frozen=True):

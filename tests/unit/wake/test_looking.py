@@ -114,6 +114,14 @@ async def test_a_baton_is_announced_by_both(place: Path, crowd: Crowd) -> None:
             one = only(await governor.where())
             [holder] = one.holders
             assert (holder.pid, holder.announced, holder.heir_of) == (child.pid, True, None)
+            [hop] = one.hops
+            assert (hop.sender, hop.receiver, hop.released_ns) == (os.getpid(), child.pid, None)
+            assert hop.sent_ns is not None
+            assert hop.received_ns is not None
+            assert child.stdin is not None
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert await asyncio.to_thread(until, lambda: not len(service.leases))
 
 
 @on_a_loop
