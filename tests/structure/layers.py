@@ -42,6 +42,8 @@ DOORS = {("lease.stores.local", "state")}
 # membership (its __init__) re-exports what is not pure, and is no room.
 PURE = {
     "timers",
+    "ipc.messages",
+    "ipc.failures",
     "lease.record",
     "lease.rules",
     "lease.global_clock",
