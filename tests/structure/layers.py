@@ -56,6 +56,7 @@ PURE = {
     "wake.governor",
     "wake.hops",
     "wake.sequence",
+    "wake.wire",
     "wake.whereabouts",
 }
 IMPURE = {"membership.seal", "membership.cluster"}
