@@ -22,7 +22,7 @@ from holdfast.wake import Config, Failed, Service, Simulated, Slept
 from tests.e2e.wake_sequence_roles import LIVES, SUBSCRIPTIONS, Table, row_of
 from tests.peer import python_path
 
-PATIENCE_S = 50.0
+PATIENCE_S = 170.0
 
 
 class Role:

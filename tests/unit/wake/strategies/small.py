@@ -28,7 +28,7 @@ from holdfast.wake.model import (
     WakeLeaseKind,
 )
 
-PATIENCE_S = 30.0
+PATIENCE_S = 50.0
 
 
 @dataclass(eq=False)
