@@ -83,6 +83,7 @@ bench: $(VENV)/stamp-bench ## measure beside the peers; JSON and pictures in ben
 	$(BIN)/python -m benchmarks.leases
 	$(BIN)/python -m benchmarks.membership
 	$(BIN)/python -m benchmarks.wake
+	$(BIN)/python -m benchmarks.wake.strategies
 
 kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a commit
 	$(BIN)/python -m pytest tests/kill -q -s --full --timeout=3600 $(ARGS)
