@@ -108,10 +108,15 @@ def test_every_promise_is_kept_and_has_evidence(whole: dict[str, Any]) -> None:
     assert of["two hosts sampling at once"] > 20
     assert of["halt at a host's fall"] >= 1
     assert of["views that differ"] >= 10
+    assert of["stranded across suspend"] > 50
+    assert of["wake leases while awake"] > 50
+    assert of["wake leases left behind"] >= 3
+    assert of["halt at a pipeline's death"] >= 1
     assert of["states left behind"] >= 6
     happened = [event["what"] for event in result["events"]]
     assert any("sampler killed" in what for what in happened)
     assert any("4 of 4 have heard" in what for what in happened)
+    assert any("worker 0 of the pipeline killed" in what for what in happened)
 
 
 def test_one_act_is_played_alone(place: Path) -> None:
@@ -136,6 +141,19 @@ def test_a_host_that_was_stopped_finds_out_and_is_a_member_again(place: Path) ->
     assert stopped == f"{name}, which samples, is stopped"
     assert heard.startswith(f"{name} stopped: 4 of 4 have heard, ")
     assert back == f"{name} is back: all see the same"
+
+
+def test_a_machine_suspends_amid_a_pipeline_whose_members_die(place: Path) -> None:
+    """By turns a worker and the head; at most one wake lease for each time that it is asked."""
+    code, out, err = run(place, "--seconds", "4", "--act", "waking", "--json")
+    assert code == 0, out + err
+    counts: dict[str, Any] = {}
+    for promise in json.loads(out)["promises"]:
+        counts |= promise["counts"]
+    assert counts["suspends"] >= 3
+    assert counts["in_flight"] > 0
+    assert 0 < counts["taken"] <= counts["asked"] + 1 + counts["kills"]
+    assert "states left behind" not in out, "there are none in this act"
 
 
 # What is spoilt, in which act, and the promise that it breaks.
@@ -163,6 +181,10 @@ BROKEN = {
     "trusting": ("gathering", "two hosts sampling at once"),
     "unheeded": ("gathering", "halt at a host's fall"),
     "stray": ("gathering", "views that differ"),
+    "loose": ("waking", "stranded across suspend"),
+    "greedy": ("waking", "wake leases while awake"),
+    "hoard": ("waking", "wake leases left behind"),
+    "barren": ("waking", "halt at a pipeline's death"),
     "litter": ("vanishing", "states left behind"),
 }
 
@@ -215,7 +237,7 @@ def test_in_a_pipe_it_tells_a_line_a_second_and_prints_the_table(place: Path) ->
 @pytest.fixture
 def playing(place: Path) -> Iterator[subprocess.Popen[str]]:
     """A demo in the middle of its play."""
-    acts = ("sampling", "leading", "vanishing", "gathering")
+    acts = ("sampling", "leading", "vanishing", "gathering", "waking")
     options = [word for act in acts for word in ("--act", act)]
     with start(place, "--seconds", "60", *options, process_group=0) as child:
         assert child.stderr

@@ -77,8 +77,9 @@ def demo(
     second; others read it at will and on change; several processes count in one state; two wait
     for each other; some commit two states at once; one looks at a pace of its own; states come and
     go with their subscribers; five hosts know over UDP which of them are there, and a lease says
-    which of them samples. Writers are killed with SIGKILL, and others take over. At the end a table
-    says what was promised and what was seen. The exit code is 1 if a promise was broken.
+    which of them samples; a machine suspends, in play, amid a pipeline that takes no wake leases.
+    Writers are killed with SIGKILL, and others take over. At the end a table says what was promised
+    and what was seen. The exit code is 1 if a promise was broken.
 
     Everything happens in a directory of its own, which is removed at the end.
     """

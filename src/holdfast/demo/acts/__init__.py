@@ -11,6 +11,8 @@
 `vanishing`         states whose only subscriber closes, exits or is killed
 `gathering`         five hosts know of each other over UDP, and a lease says which of them samples;
                     that one is killed, or stopped and woken
+`waking`            a machine that suspends again and again amid a pipeline that takes no wake
+                    leases; a worker or the head of it is killed
 ==================  ============================================================================
 """
 
@@ -33,4 +35,7 @@ ROLES: dict[str, str] = {
     "display": "pacing:play_display",
     "mayflies": "vanishing:play_mayflies",
     "host": "hosting:play_host",
+    "governor": "pipeline:play_governor",
+    "head": "pipeline:play_head",
+    "worker": "pipeline:play_worker",
 }

@@ -13,6 +13,7 @@ from holdfast.demo.acts import (
     rallying,
     sampling,
     vanishing,
+    waking,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ ACTS: dict[str, Callable[[Stage], Act]] = {
     "pacing": pacing.Pacing,
     "vanishing": vanishing.Vanishing,
     "gathering": gathering.Gathering,
+    "waking": waking.Waking,
 }
 
 # What can be spoilt on purpose: for each promise, one way to break it.
@@ -44,5 +46,6 @@ SABOTAGE: dict[str, str] = {
     **pacing.SABOTAGE,
     **vanishing.SABOTAGE,
     **gathering.SABOTAGE,
+    **waking.SABOTAGE,
     "litter": "a state is retained, and so left behind",
 }
