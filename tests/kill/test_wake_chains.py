@@ -143,6 +143,7 @@ def run(place: Path, governor: Governor, rng: random.Random) -> tuple[str, int]:
             Path(path).unlink(missing_ok=True)
 
 
+@pytest.mark.timeout(600)  # in full; in short form some seconds
 @pytest.mark.parametrize("seed", range(4))
 def test_no_baton_is_lost_and_none_left_behind(seed: int, *, full: bool) -> None:
     rng = random.Random(seed)
