@@ -217,15 +217,23 @@ class _Look:
     def _descriptors_of(self, place: _Place) -> Iterator[str]:
         """The paths of its descriptors. The first thread's table is that of all, while it lives."""
         directory = "fd"
-        names = place.names(directory)
+        names: list[str] = []
+        denied: PermissionError | None = None
+        try:
+            names = place.names(directory)
+        except PermissionError as error:
+            denied = error
         if not names:
+            # Of a dead first thread it is empty, and root's.
             facts = _facts(place)
             if facts.state in "ZX" and facts.threads > 1:
-                others = [f"task/{name}/fd" for name in place.names("task")]
-                for directory in others:
-                    names = place.names(directory)
-                    if names:
+                denied = None
+                for thread in place.names("task"):
+                    directory = f"task/{thread}/fd"
+                    if thread != str(facts.pid) and (names := place.names(directory)):
                         break
+        if denied is not None:
+            raise denied
         self._descriptors += len(names)
         for name in names:
             yield f"{directory}/{name}"
