@@ -108,9 +108,9 @@ def test_every_promise_is_kept_and_has_evidence(whole: dict[str, Any]) -> None:
     assert of["two hosts sampling at once"] > 20
     assert of["halt at a host's fall"] >= 1
     assert of["views that differ"] >= 10
-    assert of["stranded across suspend"] > 50
-    assert of["wake leases while awake"] > 50
-    assert of["wake leases left behind"] >= 3
+    assert of["stranded across suspend"] > 10
+    assert of["wake leases while awake"] > 10
+    assert of["wake leases left behind"] >= 1
     assert of["halt at a pipeline's death"] >= 1
     assert of["states left behind"] >= 6
     happened = [event["what"] for event in result["events"]]

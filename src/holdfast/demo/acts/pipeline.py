@@ -75,7 +75,7 @@ ENTRIES, CHECKED, STRANDED, LEASES = range(4)
 FIRST_NS = 8  # and the words after it: when it first looked at each one's subscription
 
 # Words of the head's row; a later life goes on in it.
-SENT, TAKEN, ASKED, FLIGHT, LIVES, LIFE = range(6)
+SENT, TAKEN, ASKED, FLIGHT, LIVES, LIFE, RESTS = range(7)
 SLOTS = 16
 EPOCHS = 16  # and the words after it: which subscription each slot is for
 COUNTS = EPOCHS + SLOTS  # and the words after it: how many messages it was sent
@@ -218,8 +218,10 @@ async def _lead(part: Part) -> None:
             await server.ready()
             part.ready()
             await _until(part.begun)
-            while True:
+            while not part.sibling(BOOK)[CURTAIN]:
                 await _send_bursts(part, source, counted)
+            row[RESTS] = 1  # but it stays: who leaves cannot see to what he has sent
+            await asyncio.Event().wait()
 
 
 async def _send_bursts(part: Part, source: MessageSource, counted: _Counted) -> None:
@@ -230,7 +232,7 @@ async def _send_bursts(part: Part, source: MessageSource, counted: _Counted) -> 
         for _ in range(part.chance.randint(*BURST)):
             await _send(part, source, counted)
         await asyncio.sleep(part.chance.uniform(*PAUSE_S))
-    await _until(lambda: machine[ENTRIES] > entries and not book[CURTAIN])
+    await _until(lambda: machine[ENTRIES] > entries or book[CURTAIN])
 
 
 async def _connected(part: Part) -> AsyncGovernor:

@@ -185,15 +185,24 @@ class Waking:
             self.step()
             self._stage.pause()
         self._book[pipeline.CURTAIN] = 1
-        governor = self._cast[GOVERNOR]
-        entries = governor.row[pipeline.ENTRIES] + 1  # one may be under way
-        limit = time.monotonic() + min(REST_LIMIT_S, self._limit_s)
-        while governor.row[pipeline.ENTRIES] <= entries and time.monotonic() < limit:
-            self._stage.pause()
-        if governor.row[pipeline.ENTRIES] <= entries:
-            self._left = max(1, governor.row[pipeline.LEASES])
+        if not self._rests():
+            self._left = max(1, self._cast[GOVERNOR].row[pipeline.LEASES])
+        self._book[pipeline.LIVE + HEAD] = 0  # who leaves does not see to what he has sent
         for number in (HEAD, *WORKERS, GOVERNOR):
             self._cast[number].stop()
+
+    def _rests(self) -> bool:
+        """Whether the machine goes down, and again, when the head has sent its last message."""
+        governor, head = (self._cast[number].row for number in (GOVERNOR, HEAD))
+        limit = time.monotonic() + min(REST_LIMIT_S, self._limit_s)
+        entries = None
+        while time.monotonic() < limit:
+            if entries is None and head[pipeline.RESTS]:
+                entries = governor[pipeline.ENTRIES] + 1  # one may be under way
+            if entries is not None and governor[pipeline.ENTRIES] > entries:
+                return True
+            self._stage.pause()
+        return False
 
     def promises(self) -> Sequence[Promise]:
         """Nothing stranded, no wake lease too many or too long, and nobody's death matters."""
