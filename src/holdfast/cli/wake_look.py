@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -88,12 +87,16 @@ def watch(
     The exit code is 75 if --timeout passes before --count lines were printed, and 69 if the
     governor goes.
     """
+    import asyncio
+
     return asyncio.run(_watch(since, count, timeout, socket_of(path), as_json=as_json))
 
 
 async def _watch(
     since: int | None, count: int | None, limit: float | None, where: str, *, as_json: bool
 ) -> ExitCode:
+    import asyncio
+
     from holdfast.wake import connect_async
 
     printed = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from contextlib import contextmanager
@@ -84,6 +83,8 @@ def serve(
 
     Its death frees every wake lease: nothing forbids anything any more, and their holders notice.
     """
+    import asyncio
+
     from holdfast.wake import Config
     from holdfast.wake import serve as serving
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from holdfast.closing import Closing
 from holdfast.durations import seconds
 from holdfast.errors import Closed, OutOfSpace
-from holdfast.wake.holders import scan
 from holdfast.wake.token import is_orphaned, pipe_inode
 
 if TYPE_CHECKING:
@@ -101,6 +100,8 @@ class WakeLease(Closing):
             Closed: This copy was closed.
         """
         self.fileno()
+        from holdfast.wake.holders import scan
+
         return scan([self.inode], first=[os.getpid()]).holders.get(self.inode, ())
 
     @property
