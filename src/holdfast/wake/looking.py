@@ -105,6 +105,9 @@ class Looking:
                 since_ns = lease.asked_ns if lease.granted_ns is None else lease.granted_ns
                 words = in_words(where, lease.name, since_ns, now_ns)
                 lines[at] = f"{words[:1].upper()}{words[1:]}."
+        trouble = getattr(self._service.backend, "trouble", None)
+        if trouble is not None:
+            lines.append(f"The back-end {self._service.backend.name} is in trouble: {trouble}.")
         if status.attempt is not None:
             briefly = {number: whom(where) for number, where in seen.items()}
             lines += sentences(status.attempt, now_ns, briefly)

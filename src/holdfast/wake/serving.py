@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from holdfast.clock import NS_PER_S
 from holdfast.errors import InvalidArgument, OutOfSpace, Unsupported
 from holdfast.wake import wire
 from holdfast.wake.hops import Hops, Process
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Calls"]
 
 WATCHERS_MAX: Final = 256
+
+log = logging.getLogger("holdfast.wake")
 _ANSWERED: Final = {
     wire.ACQUIRE,
     wire.ACQUIRE_WITH_TOKEN,
@@ -169,6 +173,15 @@ class Calls:
             service.clients.unlisten(number)
             raise
         request.answer(wire.Listening(number))  # before it can be called
+        budget_ns = getattr(service.backend, "delay_budget_ns", None)
+        wanted_ns = said.timeout_ns
+        if wanted_ns is not None and budget_ns is not None and wanted_ns > budget_ns:
+            log.warning(
+                "listener %r may take %g s, but a machine that goes down of itself waits for %g s",
+                said.name,
+                wanted_ns / NS_PER_S,
+                budget_ns / NS_PER_S,
+            )
         service.carry_out(effects)
 
     def _unlisten(self, request: Request, caller: Caller) -> None:

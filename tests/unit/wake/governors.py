@@ -22,6 +22,8 @@ class Rig:
 
     def __init__(self, *, why_not: str | None = None) -> None:
         self.why_not = why_not
+        self.trouble: str | None = None
+        self.delay_budget_ns: int | None = None
         self.host: BackendHost | None = None
         self.entered: list[int] = []
         self.woken: list[int] = []

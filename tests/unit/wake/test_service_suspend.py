@@ -431,3 +431,35 @@ def test_a_hop_that_was_told_is_in_the_reasons(place: Path) -> None:
                 await until(lambda: len(service.leases) == 0)
 
     asyncio.run(main())
+
+
+def test_a_back_end_in_trouble_is_told_of(place: Path) -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with governing(place, rig) as (_, governor):
+            assert "trouble" not in await governor.why()
+            rig.trouble = "the bus is gone"
+            assert "The back-end rig is in trouble: the bus is gone." in await governor.why()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("timeout", "told"), [(6, True), (5, False), (None, False)])
+def test_a_listener_that_may_outlast_the_machines_patience_is_told_of(
+    place: Path, caplog: pytest.LogCaptureFixture, timeout: float | None, told: bool
+) -> None:
+    """A machine that goes down of itself does not wait for ever: logind.conf(5)."""
+
+    async def nothing() -> None:
+        pass
+
+    async def main() -> None:
+        rig = Rig()
+        rig.delay_budget_ns = 5 * 10**9
+        async with governing(place, rig) as (_, governor):
+            with caplog.at_level("WARNING", "holdfast.wake"):
+                listener = await governor.listen(nothing, nothing, name="db", timeout=timeout)
+                listener.close()
+            assert ("may take 6 s, but" in caplog.text) is told
+
+    asyncio.run(main())

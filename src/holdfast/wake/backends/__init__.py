@@ -35,7 +35,14 @@ class BackendHost(Protocol):
 
 
 class Backend(Protocol):
-    """One way to go down."""
+    """One way to go down.
+
+    It may have more to say, in attributes that not every back-end has:
+
+    - ``blocks_nothing``: True if `block` need not be waited for;
+    - ``trouble``: what keeps it from doing its part just now, in a clause, or None;
+    - ``delay_budget_ns``: how long a machine that goes down of itself waits for us, or None.
+    """
 
     @property
     def name(self) -> str:
