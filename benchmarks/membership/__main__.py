@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmarks import program
-from benchmarks.membership import curves, questions
+from benchmarks.membership import crate, curves, questions
 from benchmarks.membership.bars import BARS
 from benchmarks.peers import OURS, peer
 
@@ -19,7 +19,7 @@ BENCHMARK = program.Benchmark(
     "small clusters only, and fewer samples",
     questions.groups,
     BARS,
-    {OURS: lambda: peer(OURS).version()},
+    {OURS: lambda: peer(OURS).version(), crate.NAME: crate.version},
     (curves.publish,),
 )
 

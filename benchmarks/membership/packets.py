@@ -101,6 +101,12 @@ class Reader:
     Args:
         stream: What it reads.
         by_member: Whether the figure is for one update; else for one packet.
+
+    Attributes:
+        members: Whom it knows, itself first.
+        settling: Packets that are read before.
+        packets: Those that are timed.
+        by: By what the time is divided.
     """
 
     name = OURS
@@ -108,12 +114,12 @@ class Reader:
     def __init__(self, stream: Stream, *, by_member: bool) -> None:
         self.text = "engine.handle_data(packet, runtime)"
         everybody = identities(MEMBERS + stream.packets * (PACKET_BYTES // 8))
-        self._members = everybody[:MEMBERS]
-        self._packets = stream.make(self._members, iter(everybody[MEMBERS:]))
-        self._settling = _about_all(self._members)
-        self._known = [Member(one, 0, State.ALIVE) for one in self._members[1:]]
-        self.updates = sum(self.updates_of(packet) for packet in self._packets)
-        self._by = self.updates if by_member else len(self._packets)
+        self.members = everybody[:MEMBERS]
+        self.packets = stream.make(self.members, iter(everybody[MEMBERS:]))
+        self.settling = _about_all(self.members)
+        self._known = [Member(one, 0, State.ALIVE) for one in self.members[1:]]
+        self.updates = sum(self.updates_of(packet) for packet in self.packets)
+        self.by = self.updates if by_member else len(self.packets)
         self._new = stream.new
 
     @staticmethod
@@ -124,13 +130,13 @@ class Reader:
 
     def sample(self) -> float:
         engine: Membership[Node] = Membership(
-            self._members[0], Config.lan(MEMBERS), rng=Random(1), codec=CODEC
+            self.members[0], Config.lan(MEMBERS), rng=Random(1), codec=CODEC
         )
         runtime = _Nowhere()
         engine.apply_many(self._known, runtime, broadcast=False)
-        for packet in self._settling:  # so that it has read of everybody before, as in the long run
+        for packet in self.settling:  # so that it has read of everybody before, as in the long run
             engine.handle_data(packet, runtime)
-        handle_data, packets = engine.handle_data, self._packets
+        handle_data, packets = engine.handle_data, self.packets
         gc.collect()
         gc.disable()
         try:
@@ -140,6 +146,10 @@ class Reader:
             took_ns = time.thread_time_ns() - began_ns
         finally:
             gc.enable()
-        learned = engine.num_members - (MEMBERS - 1)
-        assert abs(learned - self._new * self.updates) <= len(packets), "it was not read"
-        return took_ns / self._by
+        self.check(engine.num_members)
+        return took_ns / self.by
+
+    def check(self, known: int) -> None:
+        """All of it was read, by who knows so many others now."""
+        learned = known - (MEMBERS - 1)
+        assert abs(learned - self._new * self.updates) <= len(self.packets), "it was not read"

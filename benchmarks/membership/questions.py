@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import processors
 from benchmarks.measure import by_turns
-from benchmarks.membership import trials
+from benchmarks.membership import crate, trials
 from benchmarks.membership.cluster import Cluster
 from benchmarks.membership.datagrams import EmptyDatagram
 from benchmarks.membership.packets import PACKET_BYTES, Reader, Stream
@@ -36,8 +36,9 @@ _KNOWN_NEW = 0.05
 
 @dataclass(slots=True)
 class Alone:
-    """Nobody has to come."""
+    """Nobody has to come, but for the crate, where it can be built."""
 
+    beside: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -114,11 +115,13 @@ def _simulation(_: Alone, scale: tuple[int, int, int]) -> list[Measurement]:
 
 
 def _packets(
-    _: Alone, scale: tuple[int, int, int], new: float, *, by_member: bool
+    company: Alone, scale: tuple[int, int, int], new: float, *, by_member: bool
 ) -> list[Measurement]:
     packets, rounds, turn = scale
     reader = Reader(Stream(packets, new), by_member=by_member)
     samplers: list[Sampler] = [reader]
+    if crate.NAME in company.beside:
+        samplers.append(crate.Crate(reader))
     if not by_member:
         bursts = max(4, packets // 10)
         samplers += [EmptyDatagram(PACKET_BYTES, bursts, warm=warm) for warm in (False, True)]
@@ -204,8 +207,8 @@ def _faults(scale: _Scale) -> Iterator[Question[Alone]]:
     yield _virtual("healing", f"n{members}", f"{what}; two halves of {members} members", ask)
 
 
-def _alone(_: set[str]) -> contextlib.AbstractContextManager[Alone]:
-    return contextlib.nullcontext(Alone())
+def _alone(names: set[str]) -> contextlib.AbstractContextManager[Alone]:
+    return contextlib.nullcontext(Alone(names))
 
 
 def groups(quick: bool, _: Directories) -> list[Group[Alone]]:

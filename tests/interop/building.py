@@ -23,8 +23,12 @@ class CannotBuild(Exception):
     """This machine lacks what the build needs; the message says what."""
 
 
-def build(project: Path) -> Path:
+def build(project: Path, profile: str = "release") -> Path:
     """The program, built below ``build/`` where it is not there already.
+
+    Args:
+        project: The root of the tree.
+        profile: "release": the crate's own assertions are on; "bare": it is as its users have it.
 
     Raises:
         CannotBuild: There is no cargo here, or the crates cannot be fetched.
@@ -38,8 +42,9 @@ def build(project: Path) -> Path:
     with (target / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
         _fetch(cargo)
-        _run(cargo, "build", "--release", "--target-dir", str(target), patience_s=BUILD_PATIENCE_S)
-    return target / "release" / "foca-node"
+        where = ("--profile", profile, "--target-dir", str(target))
+        _run(cargo, "build", *where, patience_s=BUILD_PATIENCE_S)
+    return target / profile / "foca-node"
 
 
 def _fetch(cargo: str) -> None:

@@ -2,6 +2,7 @@
 //!
 //! `foca-node driver` holds any number of nodes without sockets or clocks and obeys lines on stdin
 //! (see `driver`). `foca-node live ID CODEC SETTING...` is one node on UDP (see `live`).
+//! `foca-node read ID MEMBERS` reads packets by the clock (see `reader`).
 
 mod driver;
 mod effects;
@@ -9,6 +10,7 @@ mod items;
 mod live;
 mod node;
 mod peer;
+mod reader;
 mod settings;
 mod words;
 
@@ -20,7 +22,8 @@ fn main() -> ExitCode {
     let done = match arguments.split_first() {
         Some((&"driver", [])) => driver::run(),
         Some((&"live", rest)) => live::run(rest),
-        _ => Err("usage: foca-node driver | live ID CODEC [join=ID] [SETTING...]".to_string()),
+        Some((&"read", rest)) => reader::run(rest),
+        _ => Err("usage: foca-node driver | live ID CODEC [join=ID] [SETTING...] | read ID MEMBERS".to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
