@@ -28,6 +28,7 @@ from holdfast.errors import HoldfastError, SuspendAborted, Unsupported
 from holdfast.ipc import Connection, Descriptors, Message, Server
 from holdfast.wake import wire
 from holdfast.wake.governor import Governor
+from holdfast.wake.in_turn import InTurn
 from holdfast.wake.model import (
     Aborted,
     Answer,
@@ -98,8 +99,7 @@ class Service:
         self.clients = Clients()
         self._calls = Calls(self)
         self._server: Server | None = None
-        self._effects: deque[Effect] = deque()
-        self._at_work = False
+        self._do_in_turn: InTurn[Effect] = InTurn(self._carry_out)
         # Blocks and, behind them, grants; empty unless a block has not taken effect yet.
         self._in_order: deque[Block | Grant] = deque()
         # A back-end that blocks nobody says so, and its grants need not wait for a task.
@@ -249,15 +249,10 @@ class Service:
 
         What it says meanwhile is done after that, in order.
         """
-        self._effects.extend(effects)
-        if self._at_work or self._closed:
+        if self._closed and not self._do_in_turn.busy:
             return
-        self._at_work = True
-        try:
-            while self._effects:
-                self._carry_out(self._effects.popleft())
-        finally:
-            self._at_work = False
+        if not self._do_in_turn(effects):
+            return
         due_ns = self.governor.next_due_ns
         # Too early does no harm: `expire` does nothing then. Most timers are cancelled in time.
         if due_ns is not None and (self._alarm.at_ns is None or due_ns < self._alarm.at_ns):
@@ -304,9 +299,9 @@ class Service:
             return
         self._in_order.append(effect)
         if len(self._in_order) == 1:
-            self._begin(self._in_turn())
+            self._begin(self._block_and_grant())
 
-    async def _in_turn(self) -> None:
+    async def _block_and_grant(self) -> None:
         while self._in_order:
             first = self._in_order[0]
             if isinstance(first, Block):

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING
 
 from holdfast.clock import NS_PER_S, SystemClock
 from holdfast.closing import Closing
 from holdfast.durations import nanoseconds
 from holdfast.errors import Closed, HoldfastError
+from holdfast.wake.in_turn import InTurn
 from holdfast.wake.sequence import Deliver, Lost, Refuse, Relay, Release, Unclaimed
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class SequenceRelay(Closing):
         self._numbers = 0
         self._baton: WakeLeaseLike | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._effects: deque[Effect] = deque()
-        self._performing = False
+        self._do_in_turn: InTurn[Effect] = InTurn(self._perform_one)
 
     def manage(self) -> RelayTracker:
         """A tracker for one client.
@@ -75,7 +74,7 @@ class SequenceRelay(Closing):
 
     def pass_on(self, baton: WakeLeaseLike) -> None:
         """What this stage was sent up to that baton is processed, and what came of it was sent."""
-        if self._performing:  # what is being done is still about the one before
+        if self._do_in_turn.busy:  # what is being done is still about the one before
             asyncio.get_running_loop().call_soon(self.pass_on, baton)
             return
         before, self._baton = self._baton, baton
@@ -94,15 +93,8 @@ class SequenceRelay(Closing):
 
     def perform(self, effects: Iterable[Effect]) -> None:
         """Do what the machine wants, in order; what comes of it in the meantime waits its turn."""
-        self._effects.extend(effects)
-        if self._performing:
+        if not self._do_in_turn(effects):
             return
-        self._performing = True
-        try:
-            while self._effects:
-                self._perform_one(self._effects.popleft())
-        finally:
-            self._performing = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

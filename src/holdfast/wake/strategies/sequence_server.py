@@ -19,13 +19,13 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from holdfast.clock import NS_PER_S, SystemClock
 from holdfast.durations import nanoseconds
 from holdfast.errors import Closed, GovernorGone, HoldfastError
+from holdfast.wake.in_turn import InTurn
 from holdfast.wake.sequence import (
     Acquire,
     Answer,
@@ -106,8 +106,7 @@ class SequenceServer:
         self._running: asyncio.Task[None] | None = None
         self._before_flush: list[Callable[[], object]] = []
         self._over = asyncio.Event()
-        self._effects: deque[Effect] = deque()
-        self._performing = False
+        self._do_in_turn: InTurn[Effect] = InTurn(self._perform_one)
         self._ending: Exception = Closed("the sequence server has ended")
 
     def manage(self) -> tuple[MessageSendTracker, asyncio.Task[None]]:
@@ -254,16 +253,8 @@ class SequenceServer:
 
         A request may be answered by another one, which ends up here again: that waits its turn.
         """
-        self._effects.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._effects:
-                self._perform_one(self._effects.popleft())
-        finally:
-            self._performing = False
-        self._arm()
+        if self._do_in_turn(effects):
+            self._arm()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:

@@ -212,6 +212,17 @@ class Small:
         self.log.append(f"ack {moment.value}")
         self.do("answered", listener_id, call_id)
 
+    def stay_down(self) -> tuple[asyncio.Event, asyncio.Event]:
+        """From now on: the first is set when the machine is down, and the second wakes it."""
+        is_down, wake = asyncio.Event(), asyncio.Event()
+
+        async def down() -> None:
+            is_down.set()
+            await wake.wait()
+
+        self.down = down
+        return is_down, wake
+
     async def _go_down(self, attempt: int) -> None:
         self.entries += 1
         self.log.append("down")

@@ -159,13 +159,7 @@ async def test_after_the_end_nothing_is_held(governor: Small) -> None:
 
 @on_a_loop
 async def test_a_lease_that_comes_after_the_end_is_closed(governor: Small) -> None:
-    is_down, wake = asyncio.Event(), asyncio.Event()
-
-    async def down() -> None:
-        is_down.set()
-        await wake.wait()
-
-    governor.down = down
+    is_down, wake = governor.stay_down()
     governor.ask()
     await is_down.wait()
     retained = RetainedWakeLease(governor, "button", LONG)

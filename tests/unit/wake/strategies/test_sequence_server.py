@@ -104,13 +104,7 @@ async def test_a_message_during_a_suspend_returns_when_the_lease_is_held() -> No
     governor = Small()
     tracker, running = await awake(SequenceServer(governor))
     tracker.set_requester(MemoryRequest())
-    is_down, wake = asyncio.Event(), asyncio.Event()
-
-    async def down() -> None:
-        is_down.set()
-        await wake.wait()
-
-    governor.down = down
+    is_down, wake = governor.stay_down()
     asked = asyncio.create_task(governor.suspend())
     await is_down.wait()
     sent = [asyncio.ensure_future(tracker.message_sent()) for _ in range(3)]
@@ -127,13 +121,7 @@ async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
     governor = Small()
     tracker, running = await awake(SequenceServer(governor))
     tracker.set_requester(MemoryRequest())
-    is_down, wake = asyncio.Event(), asyncio.Event()
-
-    async def down() -> None:
-        is_down.set()
-        await wake.wait()
-
-    governor.down = down
+    is_down, wake = governor.stay_down()
     asked = asyncio.create_task(governor.suspend())
     await is_down.wait()
     one, two = (asyncio.ensure_future(tracker.message_sent()) for _ in range(2))
@@ -415,13 +403,7 @@ async def test_when_the_governor_goes_during_an_acquisition_the_sender_hears_of_
     governor = Small()
     tracker, running = await awake(SequenceServer(governor))
     tracker.set_requester(MemoryRequest())
-    is_down = asyncio.Event()
-
-    async def down() -> None:
-        is_down.set()
-        await asyncio.Event().wait()
-
-    governor.down = down
+    is_down, _ = governor.stay_down()
     governor.ask()
     await is_down.wait()
     sent = asyncio.ensure_future(tracker.message_sent())
