@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -217,7 +216,6 @@ def test_packets_of_membership_by_the_clock(tmp_path: Path, hidden: Path) -> Non
     assert reached[9, "virtual.ping.n16"] is None
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="the extra [bench] has it")
 def test_what_is_virtual_is_drawn_by_itself(tmp_path: Path) -> None:
     done = run(tmp_path, *only("load", "healing"), part="membership")
     assert done.returncode == 0, done.stderr

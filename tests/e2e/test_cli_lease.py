@@ -12,17 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.lease_terminal import (
-    LOCAL,
-    PATIENCE_S,
-    PROGRAM,
-    SQLITE,
-    Terminal,
-    ended,
-    line,
-    terminal_on,
-    until,
-)
+from tests.e2e.lease_terminal import LOCAL, PROGRAM, SQLITE, Terminal, terminal_on
+from tests.e2e.terminal import PATIENCE_S, ended, line, until
 
 VERBS = ["run", "claim", "release", "ls", "show", "wait", "watch", "pin", "unpin"]
 

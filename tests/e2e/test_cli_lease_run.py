@@ -15,19 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.lease_terminal import (
-    LOCAL,
-    PATIENCE_S,
-    PROGRAM,
-    SQLITE,
-    Terminal,
-    both,
-    ended,
-    line,
-    lives,
-    terminal_on,
-    until,
-)
+from tests.e2e.lease_terminal import LOCAL, PROGRAM, SQLITE, Terminal, terminal_on
+from tests.e2e.terminal import PATIENCE_S, both, ended, line, lives, until
 
 # A command with a child in its group; it tells both pids.
 TWO = ["sh", "-c", "sleep 1000 & echo $$ $!; wait"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.cli.main import run as holdfast
-from tests.e2e.lease_terminal import PATIENCE_S, ended, line, until
+from tests.e2e.terminal import PATIENCE_S, ended, line, until
 from tests.e2e.wake_terminal import Terminal, a_terminal
 
 VERBS = ("serve", "run", "ls", "why", "watch", "suspend", "attach")

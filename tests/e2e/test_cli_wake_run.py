@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.lease_terminal import ended, line, lives, until
+from tests.e2e.terminal import ended, line, lives, until
 from tests.e2e.wake_terminal import Terminal, a_terminal
 
 

@@ -249,9 +249,7 @@ class Service:
 
         What it says meanwhile is done after that, in order.
         """
-        if self._closed and not self._do_in_turn.busy:
-            return
-        if not self._do_in_turn(effects):
+        if self._closed or not self._do_in_turn(effects):
             return
         due_ns = self.governor.next_due_ns
         # Too early does no harm: `expire` does nothing then. Most timers are cancelled in time.

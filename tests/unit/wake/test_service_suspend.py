@@ -463,3 +463,18 @@ def test_a_listener_that_may_outlast_the_machines_patience_is_told_of(
             assert ("may take 6 s, but" in caplog.text) is told
 
     asyncio.run(main())
+
+
+def test_what_the_machine_does_after_the_end_is_of_no_interest(place: Path) -> None:
+    """A signal that was on its way may come when the back-end is closed."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with governing(place, rig):
+            host = rig.host
+        assert host is not None
+        host.sleep_begins()
+        host.shutdown_begins()
+        assert rig.said == []
+
+    asyncio.run(main())
