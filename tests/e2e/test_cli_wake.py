@@ -21,6 +21,7 @@ VERBS = ("serve", "run", "ls", "why", "watch", "suspend", "attach")
 LEAKING = """
 import os, subprocess, sys
 from holdfast import wake
+os.setsid()  # so that its child is known for its, whoever takes the child in
 governor = wake.connect()
 lease = governor.acquire("upload")
 os.set_inheritable(lease.fileno(), True)

@@ -285,7 +285,7 @@ class _Look:
             halt=halt,
             parents=parents,
             session=facts.session,
-            orphan=facts.session != pid and (above is None or above.session != facts.session),
+            orphan=facts.session != pid and _adopted(above, facts.session),
         )
 
     def _parents(self, facts: _Facts) -> Iterator[Process]:
@@ -370,6 +370,15 @@ def _facts(place: _Place) -> _Facts:
         threads=int(words[17]),
         start_ticks=int(words[19]),
     )
+
+
+def _adopted(above: _Facts | None, session: int) -> bool:
+    """Whether a parent is one that takes in the children of the dead, as far as can be seen.
+
+    That is the first process, or a subreaper, prctl(2). Either mostly has a session of its own; the
+    first process of a container does not.
+    """
+    return above is None or above.pid == 1 or above.session != session
 
 
 def _argv(place: _Place, name: str) -> tuple[str, ...]:

@@ -97,8 +97,8 @@ class Holder:
         halt: Why it does not run, or None.
         parents: Its parent, that one's parent, and so on.
         session: Its session, setsid(2).
-        orphan: Whether its parent died, as far as can be seen: the one it has now is of another
-            session.
+        orphan: Whether its parent died, as far as can be seen: the one it has now is the first
+            process, or of another session.
     """
 
     pid: int

@@ -436,6 +436,14 @@ def test_who_stays_in_a_session_without_its_parent_is_an_orphan(tmp_path: Path) 
     assert [one.orphan for one in made.scan(77)] == [False, True, False]
 
 
+def test_in_a_container_orphans_are_of_the_session_of_the_first_process(tmp_path: Path) -> None:
+    made = MadeUp(tmp_path)
+    made.process(1, session=1)
+    for pid, parent in ((20, 1), (21, 20)):
+        made.give(made.process(pid, parent=parent, session=1), 77)
+    assert [one.orphan for one in made.scan(77)] == [True, False]
+
+
 def test_a_copy_that_changes_hands_while_we_look_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
