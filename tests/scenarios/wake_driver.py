@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.wake.causes import explain
-from holdfast.wake.model import Config, Record
+from holdfast.wake.model import Config, Event
 from tests.unit.wake.stage import SECOND, Stage
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ class Teller(Stage):
 
     def word(self, effect: Effect) -> str | None:
         told = super().word(effect)
-        if isinstance(effect, Record):
-            event = effect.event
-            detail = f" ({event.detail})" if event.detail else ""
+        if isinstance(effect, Event):
+            detail = f" ({effect.detail})" if effect.detail else ""
             self.note(self.kinds[-1] + detail)
         else:
             self.note(f"-> {told}")

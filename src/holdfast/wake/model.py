@@ -40,7 +40,6 @@ __all__ = [
     "Phase",
     "ReadyForShutdown",
     "ReadyForSleep",
-    "Record",
     "Report",
     "Requester",
     "Slept",
@@ -239,13 +238,6 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Something happened; it is in the ring already. For those who watch."""
-
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """A watchdog speaks; it is in the ring as well.
 
@@ -265,7 +257,7 @@ class Report:
 
 
 class Event(NamedTuple):
-    """One line of the ring.
+    """One line of the ring, and an effect: there may be somebody who watches.
 
     Attributes:
         number: Counts from 0 and never stops; the ring keeps the last ones.
@@ -284,8 +276,7 @@ class Event(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLease:
+class HeldLease(NamedTuple):  # made twice for each acquire: a dataclass takes three times as long
     """A wake lease as it was at one moment.
 
     Attributes:
@@ -461,7 +452,7 @@ Effect: TypeAlias = (
     | ReadyForShutdown
     | Answer
     | Evict
-    | Record
+    | Event
     | Report
 )
 

@@ -7,7 +7,7 @@ out what it says::
     a pipe hangs up ──────▶ _hung_up ──┤                       ├──▶ Call: call the listener
     the timer ────────────▶ _expire ───┼──▶ Governor ─ effects ┼──▶ GoDown: a task in the back-end
     the back-end returns ─▶ _entered ──┤                       ├──▶ Answer: to who wants a suspend
-    the machine's doings ─▶ Host ──────┘                       └──▶ Block, Evict, Record, …
+    the machine's doings ─▶ Host ──────┘                       └──▶ Block, Evict, Event, …
 
 Effects are carried out in their order, one input's before the next one's. `Block` may take a while;
 whatever `Grant` comes after it waits for it, and nothing else does.
@@ -35,6 +35,7 @@ from holdfast.wake.model import (
     Block,
     Call,
     Config,
+    Event,
     Evict,
     Failed,
     GoDown,
@@ -42,7 +43,6 @@ from holdfast.wake.model import (
     Moment,
     ReadyForShutdown,
     ReadyForSleep,
-    Record,
     Report,
     Slept,
     WakeUp,
@@ -258,8 +258,8 @@ class Service:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Record():
-                self.clients.tell_watchers(effect.event)
+            case Event():
+                self.clients.tell_watchers(effect)
             case Grant():
                 if self._in_order:
                     self._in_order.append(effect)

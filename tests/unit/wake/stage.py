@@ -15,6 +15,7 @@ from holdfast.wake.model import (
     Call,
     Config,
     Effect,
+    Event,
     Evict,
     Failed,
     GoDown,
@@ -23,7 +24,6 @@ from holdfast.wake.model import (
     OnTimeout,
     ReadyForShutdown,
     ReadyForSleep,
-    Record,
     Report,
     Requester,
     Slept,
@@ -146,7 +146,7 @@ class Stage:
 
     def word(self, effect: Effect) -> str | None:
         match effect:
-            case Record(event):
+            case Event() as event:
                 about = event.name or self.names.get(event.subject, "")
                 self.kinds.append(f"{event.kind} {about}".strip())
                 return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from holdfast.wake.model import Event, Record, Report
+from holdfast.wake.model import Event, Report
 
 if TYPE_CHECKING:
     from holdfast.wake.model import Effect
@@ -43,7 +43,7 @@ class Journal:
         event = Event(self._number, now_ns, kind, name, subject, detail)
         self._number += 1
         self.events.append(event)
-        self._effects.append(Record(event))
+        self._effects.append(event)
 
     def report(self, now_ns: int, signature: str, names: tuple[str, ...], sentence: str) -> None:
         """A watchdog speaks."""

@@ -72,7 +72,7 @@ class Leases:
             if waiting.kind is WakeLeaseKind.ACTIVITY and not activity:
                 continue
             del self._waiting[lease_id]
-            lease = HeldLease(  # `replace` takes three times as long, at each acquire
+            lease = HeldLease(
                 lease_id,
                 waiting.name,
                 waiting.kind,

@@ -7,7 +7,6 @@ since its readers could not find out whom to ask.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from holdfast.wake.causes import clause, seconds
@@ -16,7 +15,7 @@ from holdfast.wake.model import Blocker, WakeLeaseKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from holdfast.timers import TimerEntry, TimerQueue
+    from holdfast.timers import TimerQueue
     from holdfast.wake.governor.journal import Journal
     from holdfast.wake.governor.leases import Leases
     from holdfast.wake.model import Cause, Config, HeldLease
@@ -32,6 +31,9 @@ class LongLeases:
 
     While somebody uses the machine, or holds an unmonitored lease, it will not suspend anyhow and
     nobody is blamed. When the last of those is closed, everybody's time begins anew.
+
+    All have the same time, and so who began first is late first: one timer does for all. It is not
+    put back when a lease is closed, as nearly all are long before: it then finds nothing.
     """
 
     def __init__(
@@ -46,15 +48,14 @@ class LongLeases:
         self._timers = timers
         self._leases = leases
         self._exempting = 0
-        self._running: dict[int, TimerEntry] = {}
+        self._running: dict[int, tuple[int, HeldLease]] = {}  # with when they are late, in order
+        self._timed = False
         self._reports: OrderedDict[str, int] = OrderedDict()
 
     def granted(self, lease: HeldLease, now_ns: int) -> None:
         """It is held from now on."""
         if lease.kind is not WakeLeaseKind.WAKE:
             self._exempting += 1
-            for entry in self._running.values():
-                self._timers.cancel(entry)
             self._running.clear()
         elif not self._exempting:
             self._start(lease, now_ns)
@@ -63,9 +64,7 @@ class LongLeases:
         """It is held no more; if it ever was."""
         if lease.granted_ns is None:
             return
-        entry = self._running.pop(lease.lease_id, None)
-        if entry is not None:
-            self._timers.cancel(entry)
+        self._running.pop(lease.lease_id, None)
         if lease.kind is WakeLeaseKind.WAKE:
             return
         self._exempting -= 1
@@ -76,12 +75,25 @@ class LongLeases:
 
     def _start(self, lease: HeldLease, now_ns: int) -> None:
         if self._config.long_lease_ns:
-            self._running[lease.lease_id] = self._timers.add(
-                now_ns + self._config.long_lease_ns, partial(self._long, lease)
-            )
+            late_ns = now_ns + self._config.long_lease_ns
+            self._running[lease.lease_id] = late_ns, lease
+            if not self._timed:
+                self._time(late_ns)
+
+    def _time(self, late_ns: int) -> None:
+        self._timed = True
+        self._timers.add(late_ns, self._look)
+
+    def _look(self, now_ns: int) -> None:
+        self._timed = False
+        for late_ns, lease in list(self._running.values()):
+            if late_ns > now_ns:
+                self._time(late_ns)
+                return
+            del self._running[lease.lease_id]
+            self._long(lease, now_ns)
 
     def _long(self, lease: HeldLease, now_ns: int) -> None:
-        self._running.pop(lease.lease_id, None)
         reports = self._reports.pop(lease.name, 0)
         self._reports[lease.name] = reports + 1
         if len(self._reports) > _NAMES_MAX:
