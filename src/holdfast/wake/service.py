@@ -49,7 +49,7 @@ from holdfast.wake.model import (
 )
 from holdfast.wake.serving import Calls
 from holdfast.wake.tables import Clients, HeldLeases
-from holdfast.wake.token import TokenWatch
+from holdfast.wake.token import Pipes, TokenWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -123,6 +123,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm()
         self._watch = TokenWatch()
+        self.pipes = Pipes(self._watch)
         try:
             # The socket first: who is second must not touch the machine. Nobody is served yet.
             self._server = Server(
@@ -139,6 +140,7 @@ class Service:
             raise
         self._loop.add_reader(self._alarm.fileno(), self._expire)
         self._loop.add_reader(self._watch.fileno(), self._hung_up)
+        self.pipes.refill()
         self._server.start()
         self.carry_out([])
 
@@ -177,6 +179,7 @@ class Service:
     def _close_own(self) -> None:
         if self._server is not None:
             self._server.close()
+        self.pipes.close()
         self._watch.close()
         self._alarm.close()
         self.leases.close()
@@ -200,8 +203,7 @@ class Service:
 
     def _hung_up(self) -> None:
         for token in self._watch.hung_up():
-            held = self.leases.of_token(token)
-            self.close_lease(held.number)
+            self.close_lease(self.leases.of_token(token).number)
 
     def close_lease(self, number: int) -> None:
         """The last copy of a wake lease hung up, or nobody waits for it any more."""
@@ -215,7 +217,7 @@ class Service:
             self.carry_out(self.governor.lease_closed(number, self.now_ns()))
 
     def watch_lease(self, number: int) -> None:
-        """Notice from now on that its last copy is closed."""
+        """Notice from now on that its last copy is closed. Only for pipes that are not ours."""
         held = self.leases.find(number)
         if held is not None:
             self._watch.add(held.token)

@@ -88,8 +88,10 @@ class Calls:
         )
 
     def _ask_for(self, request: Request, caller: Caller, name: str, kind: WakeLeaseKind) -> None:
-        token, writing = Token.make()
+        pipes = self._service.pipes
+        token, writing = pipes.take()
         self._add(request, caller, name, kind, token, writing)
+        pipes.refill()  # the one who asked has his answer by now
 
     def _acquire_with_token(self, request: Request, caller: Caller) -> None:
         said = request.parameters(wire.Acquire)
@@ -118,13 +120,15 @@ class Calls:
         now_ns = service.now_ns()
         number = service.leases.new_number()
         who = caller.requester()
-        held = Held(number, name, kind, who, token, writing, request, now_ns)
         try:
             effects = service.governor.acquire(number, name, kind, who, now_ns)
         except BaseException:
-            held.close()
+            if writing < 0:
+                token.close()
+            else:
+                service.pipes.put_back(token, writing)
             raise
-        service.leases.add(held)
+        service.leases.add(Held(number, name, kind, who, token, writing, request, now_ns))
         self._hops.opened(token.inode, caller.process(), now_ns)
         request.on_withdrawn = partial(self.close, number)
         service.carry_out(effects)
@@ -141,9 +145,7 @@ class Calls:
         if writing < 0:
             request.answer()
             return
-        # Watched from the instant on at which a copy is outside. If the answer cannot be sent, it
-        # is closed, and that is a hang-up like every other.
-        self._service.watch_lease(number)
+        # If the answer cannot be sent, it is closed, and that is a hang-up like every other.
         request.answer(None, [writing])
 
     def close(self, number: int) -> None:

@@ -16,6 +16,7 @@ Sources: pipe(7), poll(2), proc_pid_fd(5).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -25,7 +26,7 @@ from typing import Final
 from holdfast.closing import Closing
 from holdfast.errors import InvalidArgument, OutOfSpace
 
-__all__ = ["Token", "TokenWatch", "is_orphaned", "pipe_inode"]
+__all__ = ["Pipes", "Token", "TokenWatch", "is_orphaned", "pipe_inode"]
 
 _EVENTS_MAX: Final = 64
 
@@ -131,6 +132,63 @@ class TokenWatch(Closing):
         """Stop watching. The tokens are left alone."""
         self._tokens.clear()
         self._epoll.close()
+
+
+class Pipes(Closing):
+    """Pipes for wake leases, watched already; one is made in advance.
+
+    To make and watch a pipe takes as long as everything else that an acquire needs. So it is done
+    after the answer to the one before.
+
+    Args:
+        watch: Where their tokens are watched.
+    """
+
+    def __init__(self, watch: TokenWatch) -> None:
+        self._watch = watch
+        self._spare: tuple[Token, int] | None = None
+
+    def take(self) -> tuple[Token, int]:
+        """A pipe: its token, and the write end, which is the caller's.
+
+        Raises:
+            OutOfSpace: There are no descriptors left.
+        """
+        spare, self._spare = self._spare, None
+        return self._make() if spare is None else spare
+
+    def put_back(self, token: Token, writing: int) -> None:
+        """It was not needed, and no copy of it is outside."""
+        self._drop()
+        self._spare = token, writing
+
+    def refill(self) -> None:
+        """Make one in advance, unless there is one, or there are no descriptors left."""
+        if self._spare is None:
+            with contextlib.suppress(OutOfSpace):
+                self._spare = self._make()
+
+    def close(self) -> None:
+        """Close the one made in advance. What was taken is left alone."""
+        self._drop()
+
+    def _make(self) -> tuple[Token, int]:
+        token, writing = Token.make()
+        try:
+            self._watch.add(token)
+        except BaseException:
+            token.close()
+            os.close(writing)
+            raise
+        return token, writing
+
+    def _drop(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            token, writing = spare
+            self._watch.discard(token)
+            token.close()
+            os.close(writing)
 
 
 def pipe_inode(fd: int, mode: int) -> int:

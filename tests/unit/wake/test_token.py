@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from holdfast.errors import InvalidArgument
-from holdfast.wake.token import Token, TokenWatch, is_orphaned, pipe_inode
+from holdfast.wake.token import Pipes, Token, TokenWatch, is_orphaned, pipe_inode
 from tests.unit.ipc.places import descriptors_open, is_open
 
 
@@ -94,6 +94,27 @@ def test_one_watch_tells_of_each_token_once() -> None:
         assert not readable(watch)
         for token, _ in pairs:
             token.close()
+    assert descriptors_open() == before
+
+
+def test_a_pipe_is_made_in_advance_and_watched_from_then_on() -> None:
+    before = descriptors_open()
+    with TokenWatch() as watch, Pipes(watch) as pipes:
+        pipes.refill()
+        pipes.refill()  # there is one
+        assert descriptors_open() == before + 3
+        token, writing = pipes.take()
+        other, other_writing = pipes.take()  # made now
+        assert not readable(watch)
+        os.close(writing)
+        assert watch.hung_up() == [token]
+        pipes.put_back(other, other_writing)
+        assert pipes.take() == (other, other_writing)
+        assert not readable(watch)
+        pipes.refill()
+        pipes.put_back(other, other_writing)
+        assert len(watch) == 1  # the one that had been made meanwhile is closed
+        token.close()
     assert descriptors_open() == before
 
 
