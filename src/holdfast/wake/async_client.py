@@ -141,7 +141,7 @@ class AsyncGovernor:
         said = wire.Acquire(name, unmonitored)
         _, came = await connection.call(method, said, wire.Nothing)
         with came:
-            return WakeLease(came.take(), name, reporter=self)
+            return WakeLease(came.take(), name, reporter=self, checked=True)
 
     async def suspend(self, timeout: float | timedelta | None = None) -> float:
         """Let the machine go down as soon as nothing forbids it; see `Governor.suspend`.

@@ -125,7 +125,7 @@ class Governor(Closing):
         said = wire.Acquire(name, unmonitored)
         _, came = self.client.call(wire.ACQUIRE, said, wire.Nothing)
         with came:
-            return WakeLease(came.take(), name, reporter=self)
+            return WakeLease(came.take(), name, reporter=self, checked=True)
 
     def suspend(self, timeout: float | timedelta | None = None) -> float:
         """Let the machine go down as soon as nothing forbids it; returns after the resume.

@@ -48,20 +48,38 @@ class WakeLease(Closing):
         name: What the wake lease is for.
         reporter: Who tells the governor of its travels.
         received: Whether it came as a baton; its end is told then, too.
+        checked: It is known to be what it must be: the governor has just given it.
 
     Raises:
         InvalidArgument: The descriptor is no write end of a pipe.
     """
 
     def __init__(
-        self, fd: int, name: str, *, reporter: Reporter | None = None, received: bool = False
+        self,
+        fd: int,
+        name: str,
+        *,
+        reporter: Reporter | None = None,
+        received: bool = False,
+        checked: bool = False,
     ) -> None:
         self._fd = -1
-        self.inode = pipe_inode(fd, os.O_WRONLY)
+        self._inode = 0 if checked else pipe_inode(fd, os.O_WRONLY)
         self.name = name
         self.reporter = reporter
         self._received = received
         self._fd = fd
+
+    @property
+    def inode(self) -> int:
+        """The inode of its pipe, by which all copies are known.
+
+        Raises:
+            Closed: This copy was closed before anybody asked.
+        """
+        if not self._inode:
+            self._inode = pipe_inode(self.fileno(), os.O_WRONLY)
+        return self._inode
 
     @property
     def closed(self) -> bool:

@@ -104,6 +104,7 @@ class Service:
         self._in_order: deque[Block | Grant] = deque()
         # A back-end that blocks nobody says so, and its grants need not wait for a task.
         self._blocks = not getattr(backend, "blocks_nothing", False)
+        self._reaping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -202,6 +203,18 @@ class Service:
             self.carry_out(self.governor.listener_gone(listener_id, self.now_ns()))
 
     def _hung_up(self) -> None:
+        """Some have: after the calls that have come.
+
+        A program that lets go of one wake lease and asks for the next waits for the answer, and
+        nobody for this. The descriptor says so once more before it is done: that is the echo.
+        """
+        self._reaping = not self._reaping
+        if self._reaping:
+            self._loop.call_soon(self._reap)
+
+    def _reap(self) -> None:
+        if self._closed:
+            return
         for token in self._watch.hung_up():
             self.close_lease(self.leases.of_token(token).number)
 
