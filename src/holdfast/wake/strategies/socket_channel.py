@@ -79,9 +79,11 @@ class _Given(msgspec.Struct):
 class _Travelling(Protocol):
     """What of a wake lease is told about its journey, if it is one that can be told of."""
 
-    inode: int
     name: str
     reporter: Reporter | None
+
+    @property
+    def inode(self) -> int: ...
 
 
 class _SocketRequest:
