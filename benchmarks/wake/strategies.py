@@ -64,7 +64,7 @@ class _Scale:
     rates: tuple[int, ...]
 
 
-_FULL = _Scale(20_000, 0.5, 25, (10, 100, 1_000, 10_000, 100_000))
+_FULL = _Scale(20_000, 0.5, 15, (10, 100, 1_000, 10_000, 100_000))
 _QUICK = _Scale(400, 0.02, 2, (1_000,))
 
 
@@ -211,10 +211,9 @@ def _ask(pipelines: Pipelines, rate: int, scale: _Scale) -> list[Measurement]:
     for pipeline in pipelines.all:
         pipeline.begin()
         pipeline.rate = rate
+        pipeline.n = round(scale.messages * _SLOW.get(pipeline.name, 1))
         if rate:
-            pipeline.n = min(max(round(rate * scale.seconds), 1), scale.messages)
-        else:
-            pipeline.n = round(scale.messages * _SLOW.get(pipeline.name, 1))
+            pipeline.n = min(max(round(rate * scale.seconds), 1), pipeline.n)
     results = by_turns(pipelines.all, rounds=scale.rounds, turn=1)
     for pipeline, result in zip(pipelines.all, results, strict=True):
         result.passes = pipeline.n
