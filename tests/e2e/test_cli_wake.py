@@ -33,6 +33,22 @@ lease.close()
 child.returncode = 0
 """
 
+# Hands a baton to itself, and says how far it is.
+WORKING = """
+import socket
+from holdfast import wake
+governor = wake.connect()
+ours, theirs = socket.socketpair()
+with governor.acquire("upload") as lease:
+    wake.send(ours, b"event", lease, index=812)
+data, baton = wake.receive(theirs, governor=governor)
+baton.progress(790)
+governor.status()
+print("working", flush=True)
+input()
+baton.close()
+"""
+
 
 @pytest.fixture
 def alone() -> Iterator[Terminal]:
@@ -233,6 +249,19 @@ def test_a_leak_is_named_with_who_is_to_blame(terminal: Terminal) -> None:
     finally:
         os.kill(sleep, signal.SIGKILL)
     assert terminal.comes_to()
+
+
+def test_who_works_is_told_with_how_far_it_is(terminal: Terminal) -> None:
+    worker = terminal.start(program=[sys.executable, "-c", WORKING])
+    assert line(worker) == "working"
+    _, _, holder, _, state = terminal.run("ls").stdout.rstrip("\n").split("\t")
+    assert (holder.split()[-1], state) == ("790/812", "held")
+    [told] = terminal.told("ls")
+    assert (told["holders"][0]["index"], told["holders"][0]["processed"]) == (812, 790)
+    assert told["hops"][0]["processed_ns"] is not None
+    assert "until it has processed message 812 (it had processed 790, as it said " in (
+        terminal.run("why").stdout
+    )
 
 
 def test_why_tells_of_the_last_attempt(terminal: Terminal) -> None:

@@ -58,6 +58,7 @@ PURE = {
     "wake.sequence",
     "wake.wire",
     "wake.whereabouts",
+    "wake.wording",
 }
 IMPURE = {"membership.seal", "membership.cluster"}
 FACES = {"membership"}

@@ -31,10 +31,11 @@ def ls(path: str | None, as_json: bool) -> None:
     """List the wake leases, and who holds each now.
 
     ACQUIRER is the process that asked for it, HOLDER who was found to have a copy of its
-    descriptor. AGE is in seconds. STATE is "held"; "frozen", if a holder does not run and so cannot
-    let go; "leaked", if one has inherited it and never said so; "in flight", if nobody was found to
-    have it: it is in a message that nobody has received, or in a process that may not be looked
-    into; "waiting", if it was not granted yet.
+    descriptor; "790/812" is how many messages it has processed of those that it holds on for, by
+    what it said last ("?": nothing yet). AGE is in seconds. STATE is "held"; "frozen", if a holder
+    does not run and so cannot let go; "leaked", if one has inherited it and never said so; "in
+    flight", if nobody was found to have it: it is in a message that nobody has received, or in a
+    process that may not be looked into; "waiting", if it was not granted yet.
     """
     with connected(path) as governor:
         leases = governor.where()
@@ -140,7 +141,11 @@ def _command(located: Located) -> str:
 
 
 def _in_short(holder: LeaseHolder) -> str:
-    return f"{holder.command} ({holder.pid})"
+    text = f"{holder.command} ({holder.pid})"
+    if holder.index is None:
+        return text
+    done = "?" if holder.processed is None else holder.processed
+    return f"{text} {done}/{holder.index}"
 
 
 def _state(located: Located) -> str:

@@ -235,12 +235,15 @@ class AsyncGovernor:
         *,
         pid: int | None = None,
         index: int | None = None,
+        processed: int | None = None,
     ) -> None:
         """Tell the governor how a copy travels; see `Reporter`. `send_async` does it."""
         connection = self._connection
         if connection is None or connection.closed:
             return  # news for people: never a reason to connect
         said = {"event": event, "inode": inode, "pid": pid, "index": index}
+        if processed is not None:
+            said["processed"] = processed
         try:
             here = asyncio.get_running_loop() is connection.loop
         except RuntimeError:

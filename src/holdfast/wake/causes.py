@@ -70,14 +70,14 @@ def held_by(lease: HeldLease, now_ns: int, holders: Mapping[int, str]) -> str:
     Args:
         lease: Which.
         now_ns: CLOCK_BOOTTIME.
-        holders: Who holds it now, by number, as far as that is known.
+        holders: Who holds it now, by number, as far as that is known ("now in b").
     """
     since_ns = lease.asked_ns if lease.granted_ns is None else lease.granted_ns
     verb = "asked for" if lease.granted_ns is None else "acquired"
     told = f"{verb} by {lease.requester} {seconds(now_ns - since_ns)} ago"
     holder = holders.get(lease.lease_id)
     if holder:
-        told += f", now {holder}"
+        told += f", {holder}"
     return f"wake lease {lease.name} ({told})"
 
 
@@ -87,7 +87,7 @@ def sentences(attempt: Attempt, now_ns: int, holders: Mapping[int, str] | None =
     Args:
         attempt: Which.
         now_ns: CLOCK_BOOTTIME, for what still goes on.
-        holders: Who holds a wake lease now, by its number ("in worker (812)").
+        holders: Who holds a wake lease now, by its number ("now in worker (812)").
     """
     holders = holders or {}
     ago = seconds(now_ns - attempt.began_ns)
@@ -143,7 +143,7 @@ def explain(status: Status, now_ns: int, holders: Mapping[int, str] | None = Non
     Args:
         status: Of the governor.
         now_ns: CLOCK_BOOTTIME.
-        holders: Who holds a wake lease now, by its number ("in worker (812)").
+        holders: Who holds a wake lease now, by its number ("now in worker (812)").
     """
     holders = holders or {}
     told = [f"The governor is {status.state.value}."]

@@ -206,10 +206,14 @@ class Governor(Closing):
         *,
         pid: int | None = None,
         index: int | None = None,
+        processed: int | None = None,
     ) -> None:
         """Tell the governor how a copy travels; see `Reporter`. `send` and `receive` do it."""
+        said = {"event": event, "inode": inode, "pid": pid, "index": index}
+        if processed is not None:
+            said["processed"] = processed
         with contextlib.suppress(HoldfastError):  # news for people: never a reason to fail
-            self.client.tell(wire.HOP, {"event": event, "inode": inode, "pid": pid, "index": index})
+            self.client.tell(wire.HOP, said)
 
     def close(self) -> None:
         """End the connection. Wake leases are not bound to it: they stay."""

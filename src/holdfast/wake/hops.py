@@ -1,10 +1,11 @@
 """How a baton travelled: what those who passed it on and took it over have said.
 
 The kernel lets nobody see a descriptor change hands, so the library tells the governor, out of
-band and after the fact: "I sent it", "I have received it", "I let it go". Each report names the
-reporter by what the kernel vouches for, its process. Reports come by different connections, and
-so in any order: a receiver may be heard before the sender. A lease is known here by the inode of
-its pipe, which all its copies share.
+band and after the fact: "I sent it", "I have received it", "I let it go", and for as long as one
+holds on, "I have processed so many of its messages". Each report names the reporter by what the
+kernel vouches for, its process. Reports come by different connections, and so in any order: a
+receiver may be heard before the sender. A lease is known here by the inode of its pipe, which all
+its copies share.
 
 A report is a claim, not a fact: `holdfast.wake.whereabouts` holds it against what the descriptors
 of all processes show.
@@ -49,6 +50,8 @@ class Hop:
         number: Counts the reports of one lease from 0.
         index: The message that it goes with; the receiver holds on until it has processed it.
         sent_ns, received_ns, released_ns: When, in nanoseconds of CLOCK_BOOTTIME.
+        processed: How many messages the receiver had processed when it last said so.
+        processed_ns: When that was.
     """
 
     lease: int
@@ -59,11 +62,18 @@ class Hop:
     sent_ns: int | None = None
     received_ns: int | None = None
     released_ns: int | None = None
+    processed: int | None = None
+    processed_ns: int | None = None
 
     @property
     def closed(self) -> bool:
         """Whether this copy is gone, by what was said."""
         return self.released_ns is not None
+
+    def held_by(self, process: Process) -> bool:
+        """Whether that process has received this copy and has it still, by what was said."""
+        mine = self.receiver is not None and self.receiver.is_same(process)
+        return mine and self.received_ns is not None and not self.closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +122,13 @@ class Hops:
         if lease in self._open or len(self._open) < self._leases_max:
             self._open[lease] = _Open(acquirer, at_ns)
 
-    def closed(self, lease: int) -> None:
-        """Its last copy is gone, wherever it was."""
+    def closed(self, lease: int) -> bool:
+        """Its last copy is gone, wherever it was; whether anything was said of its copies."""
         trail = self._open.pop(lease, None)
-        if trail is not None:
-            self._ended.extend(trail.hops)
+        if trail is None or not trail.hops:
+            return False
+        self._ended.extend(trail.hops)
+        return True
 
     def sent(
         self,
@@ -141,18 +153,46 @@ class Hops:
         return self._add(trail, Hop(lease, 0, sender, receiver, index, sent_ns=at_ns))
 
     def received(
-        self, lease: int, receiver: Process, at_ns: int, *, index: int | None = None
+        self,
+        lease: int,
+        receiver: Process,
+        at_ns: int,
+        *,
+        index: int | None = None,
+        processed: int | None = None,
     ) -> Hop | None:
         """Somebody has received a copy. None: the lease is not known."""
         trail = self._open.get(lease)
         if trail is None:
             return None
+        new = Hop(lease, 0, None, receiver, index, received_ns=at_ns, processed=processed)
+        if processed is not None:
+            new = replace(new, processed_ns=at_ns)
         for at, hop in enumerate(trail.hops):
             if hop.received_ns is None and hop.sent_ns is not None and _fits(hop, receiver, index):
                 known = index if hop.index is None else hop.index
-                trail.hops[at] = replace(hop, receiver=receiver, received_ns=at_ns, index=known)
+                trail.hops[at] = replace(
+                    new, number=hop.number, sender=hop.sender, index=known, sent_ns=hop.sent_ns
+                )
                 return trail.hops[at]
-        return self._add(trail, Hop(lease, 0, None, receiver, index, received_ns=at_ns))
+        return self._add(trail, new)
+
+    def progress(
+        self, lease: int, holder: Process, processed: int, at_ns: int, *, index: int | None = None
+    ) -> Hop | None:
+        """Who has received a copy, and holds on to it, has processed so many messages.
+
+        Returns:
+            The hop; None: he was never said to have received one, or has let go of it.
+        """
+        trail = self._open.get(lease)
+        if trail is None:
+            return None
+        for at, hop in reversed(list(enumerate(trail.hops))):
+            if hop.held_by(holder) and _fits(hop, holder, index):
+                trail.hops[at] = replace(hop, processed=processed, processed_ns=at_ns)
+                return trail.hops[at]
+        return None
 
     def released(self, lease: int, holder: Process, at_ns: int) -> Hop | None:
         """Somebody has let go of his copy. None: the lease is not known."""
@@ -160,8 +200,7 @@ class Hops:
         if trail is None:
             return None
         for at, hop in enumerate(trail.hops):
-            mine = hop.receiver is not None and hop.receiver.is_same(holder)
-            if mine and hop.received_ns is not None and not hop.closed:
+            if hop.held_by(holder):
                 trail.hops[at] = replace(hop, released_ns=at_ns)
                 return trail.hops[at]
         return self._add(trail, Hop(lease, 0, None, holder, released_ns=at_ns))
@@ -186,9 +225,9 @@ class Hops:
             tuple(found.shared_by.values()),
         )
 
-    def ended(self) -> tuple[Hop, ...]:
-        """The last hops of leases that are gone, oldest first."""
-        return tuple(self._ended)
+    def ended(self, lease: int | None = None) -> tuple[Hop, ...]:
+        """The last hops of leases that are gone, or of that one, oldest first."""
+        return tuple(hop for hop in self._ended if lease is None or hop.lease == lease)
 
     def _add(self, trail: _Open, hop: Hop) -> Hop:
         if len(trail.hops) >= self._hops_max:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from holdfast.closing import Closing
 from holdfast.durations import seconds
-from holdfast.errors import Closed, OutOfSpace
+from holdfast.errors import Closed, InvalidArgument, OutOfSpace
 from holdfast.wake.token import is_orphaned, pipe_inode
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from holdfast.wake.whereabouts import Holder
 
-__all__ = ["Reporter", "WakeLease"]
+__all__ = ["PROGRESS_S", "Reporter", "WakeLease"]
 
+# How often the governor is told how far a holder is, at most. Most batons are gone before.
+PROGRESS_S: Final = 0.5
 _POLL_MAX_S: Final = 86_400.0
 
 
@@ -29,11 +31,18 @@ class Reporter(Protocol):
     """Who tells the governor how copies travel. It never raises: what is told is for people."""
 
     def hop(
-        self, event: str, inode: int, *, pid: int | None = None, index: int | None = None
+        self,
+        event: str,
+        inode: int,
+        *,
+        pid: int | None = None,
+        index: int | None = None,
+        processed: int | None = None,
     ) -> None:
         """A copy was "sent" (to `pid`, if that is known), "received", "released", or is "shared".
 
-        The last is said by who lets all that he starts inherit it, on purpose.
+        The last is said by who lets all that he starts inherit it, on purpose. Who holds on tells
+        his "progress": how many messages he has `processed`, of the `index` that it goes with.
         """
 
 
@@ -80,6 +89,10 @@ class WakeLease(Closing):
         if not self._inode:
             self._inode = pipe_inode(self.fileno(), os.O_WRONLY)
         return self._inode
+
+    # Of most copies nothing is told: only an object that tells has these of its own.
+    _told = -1
+    _tell_again_s = 0.0
 
     @property
     def closed(self) -> bool:
@@ -147,6 +160,30 @@ class WakeLease(Closing):
                 return True
             if give_up is not None and time.monotonic() >= give_up:
                 return False
+
+    def progress(self, processed: int) -> None:
+        """Tell the governor how many messages are processed, for who asks it why it waits.
+
+        Of a baton that was received with the governor as its reporter; of any other copy nothing is
+        told. Call it as often as you like: it is told twice a second at most, and only if it is
+        another number. Nothing depends on it, and it never waits for an answer.
+
+        Args:
+            processed: How many, counted as the `index` that the baton was sent with.
+
+        Raises:
+            Closed: This copy was closed.
+            InvalidArgument: It is negative.
+        """
+        self.fileno()
+        if processed < 0:
+            raise InvalidArgument(f"processed={processed} is negative", on=self.name)
+        if processed == self._told or self.reporter is None or not self._received:
+            return
+        now_s = time.monotonic()
+        if now_s >= self._tell_again_s:
+            self._told, self._tell_again_s = processed, now_s + PROGRESS_S
+            self.reporter.hop("progress", self.inode, processed=processed)
 
     def close(self) -> None:
         """Let go of this copy. Closing twice is harmless."""

@@ -15,7 +15,8 @@ from holdfast.errors import Unsupported
 from holdfast.wake import wire
 from holdfast.wake.causes import explain, sentences
 from holdfast.wake.holders import scan
-from holdfast.wake.whereabouts import in_words, whereabouts, whom
+from holdfast.wake.whereabouts import whereabouts
+from holdfast.wake.wording import in_words, last_known, whom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ __all__ = ["Looking", "located"]
 _TOLD_MAX: Final = 16
 # So many hops of each are told: the answer for thousands of them must fit into a message.
 _HOPS_MAX: Final = 16
+# Of so many wake leases that are gone it is known by which pipe they were.
+_GONE_MAX: Final = 256
 
 
 class Looking:
@@ -47,6 +50,13 @@ class Looking:
         self._hops = hops
         self._waiting: list[tuple[Request, Callable[[_Picture], object]]] = []
         self._looking: asyncio.Task[None] | None = None
+        self._gone: dict[int, int] = {}  # the inode of each lease that went through hands
+
+    def gone(self, held: Held) -> None:
+        """A wake lease is gone whose copies travelled: an attempt may have failed for it."""
+        self._gone[held.number] = held.token.inode
+        if len(self._gone) > _GONE_MAX:
+            del self._gone[next(iter(self._gone))]
 
     def why(self, request: Request, caller: Caller) -> None:
         """Why the machine is not down, in sentences."""
@@ -109,7 +119,11 @@ class Looking:
         if trouble is not None:
             lines.append(f"The back-end {self._service.backend.name} is in trouble: {trouble}.")
         if status.attempt is not None:
-            briefly = {number: whom(where) for number, where in seen.items()}
+            briefly = {number: whom(where, now_ns) for number, where in seen.items()}
+            for lease in status.attempt.leases:
+                if lease.lease_id in self._gone:
+                    hops = self._hops.ended(self._gone[lease.lease_id])
+                    briefly[lease.lease_id] = last_known(hops, now_ns)
             lines += sentences(status.attempt, now_ns, briefly)
         return wire.Why(lines)
 
@@ -143,6 +157,8 @@ def _hop(hop: Hop) -> wire.LeaseHop:
         sent_ns=hop.sent_ns,
         received_ns=hop.received_ns,
         released_ns=hop.released_ns,
+        processed=hop.processed,
+        processed_ns=hop.processed_ns,
     )
 
 
@@ -159,4 +175,6 @@ def _holder(holding: Holding) -> wire.LeaseHolder:
         let_go=holding.let_go,
         heir_of=None if holding.heir_of is None else holding.heir_of.pid,
         index=holding.index,
+        processed=None if holding.hop is None else holding.hop.processed,
+        processed_ns=None if holding.hop is None else holding.hop.processed_ns,
     )

@@ -45,7 +45,7 @@ class Calls:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._hops = Hops()
-        looking = Looking(service, self._hops)
+        looking = self._looking = Looking(service, self._hops)
         self._methods: dict[str, Callable[[Request, Caller], None]] = {
             wire.ACQUIRE: self._acquire,
             wire.ACQUIRE_WITH_TOKEN: self._acquire_with_token,
@@ -154,7 +154,8 @@ class Calls:
 
     def forget(self, held: Held) -> None:
         """It was closed; what was said of its copies is history."""
-        self._hops.closed(held.token.inode)
+        if self._hops.closed(held.token.inode):
+            self._looking.gone(held)
 
     # -- listeners and requests -------------------------------------------------------------------
 
@@ -262,7 +263,12 @@ class Calls:
                 receiver = None if said.pid is None else Process(said.pid)
                 self._hops.sent(said.inode, who, now_ns, receiver=receiver, index=said.index)
             case "received":
-                self._hops.received(said.inode, who, now_ns, index=said.index)
+                self._hops.received(
+                    said.inode, who, now_ns, index=said.index, processed=said.processed
+                )
+            case "progress":
+                if said.processed is not None:
+                    self._hops.progress(said.inode, who, said.processed, now_ns, index=said.index)
             case "released":
                 self._hops.released(said.inode, who, now_ns)
             case "shared":

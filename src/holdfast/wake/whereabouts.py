@@ -43,9 +43,7 @@ __all__ = [
     "Scan",
     "Whereabouts",
     "command_of",
-    "in_words",
     "whereabouts",
-    "whom",
 ]
 
 
@@ -188,14 +186,19 @@ class Holding:
         announced: It acquired the lease, or was said to have received it.
         let_go: It said that it had let go of it: the descriptor is a copy that it forgot.
         heir_of: From whom it has inherited the descriptor, if it has.
-        index: It holds on until it has processed that message, by what was said.
+        hop: The one by which it received what it holds on for, by what was said.
     """
 
     holder: Holder
     announced: bool
     let_go: bool = False
     heir_of: Process | None = None
-    index: int | None = None
+    hop: Hop | None = None
+
+    @property
+    def index(self) -> int | None:
+        """It holds on until it has processed that message."""
+        return None if self.hop is None else self.hop.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,116 +259,6 @@ def whereabouts(trail: Trail, scan: Scan) -> Whereabouts:
     )
 
 
-def in_words(where: Whereabouts, name: str, acquired_ns: int, now_ns: int) -> str:
-    """One sentence for people: who acquired the lease, when, who holds it now, and how.
-
-    Args:
-        where: Where it is.
-        name: The lease's name.
-        acquired_ns: When it was acquired.
-        now_ns: Now, on the same clock.
-    """
-    acquirer = "a process that the kernel did not name"
-    if where.acquirer is not None:
-        acquirer = _named(where.acquirer.pid, where.acquirer.command)
-    ago = _ago(now_ns - acquired_ns)
-    text = f'wake lease "{name}" was acquired by {acquirer} {ago}'
-    if where.place is Place.IN_FLIGHT:
-        return f"{text}; nobody was found to hold it now: {_may_be(where, now_ns)}"
-    if _is_the_acquirers_alone(where):
-        holding = where.holdings[0]
-        now = _named(holding.holder.pid, holding.holder.command)  # it may be another program by now
-        text = f'wake lease "{name}" was acquired {ago} by {now}, which still holds it'
-        return text + _how(holding)
-    holders = [_named(each.holder.pid, each.holder.command) + _how(each) for each in where.holdings]
-    return f"{text} and is now held by {'; and by '.join(holders)}"
-
-
-def whom(where: Whereabouts) -> str:
-    """The same in a few words: "held by pid 4800 (gzip)"; "" where its acquirer holds it still."""
-    if where.place is Place.IN_FLIGHT:
-        return "in no process that was seen"
-    if _is_the_acquirers_alone(where):
-        return ""
-    first = where.holdings[0].holder
-    more = len(where.holdings) - 1
-    return f"held by {_named(first.pid, first.command)}" + (f" and {more} more" if more else "")
-
-
-def _is_the_acquirers_alone(where: Whereabouts) -> bool:
-    if where.acquirer is None or len(where.holdings) != 1:
-        return False
-    return where.holdings[0].holder.process.is_same(where.acquirer)
-
-
-def _named(pid: int, command: str) -> str:
-    return f"pid {pid} ({command})" if command else f"pid {pid}"
-
-
-def _ago(span_ns: int) -> str:
-    return f"{_span(span_ns)} ago"
-
-
-def _span(span_ns: int) -> str:
-    tenths = max(0, span_ns) // 100_000_000
-    if tenths < 100:
-        return f"{tenths // 10}.{tenths % 10} s"
-    return f"{tenths // 10} s" if tenths < 6000 else f"{tenths // 600} min"
-
-
-def _how(holding: Holding) -> str:
-    """What is remarkable about a holder, each part with a comma before it."""
-    holder = holding.holder
-    parts = []
-    if holding.index is not None:
-        parts.append(f"until it has processed message {holding.index}")
-    if holding.let_go:
-        parts.append("though it said that it had let go: probably a forgotten duplicate")
-    if holding.heir_of is not None and holding.announced:
-        parts.append(f"as was meant, below {_named(holding.heir_of.pid, holding.heir_of.command)}")
-    elif holding.heir_of is not None:
-        parts.append(
-            "which never announced that it took it over: probably leaked into a child of "
-            + _named(holding.heir_of.pid, holding.heir_of.command)
-        )
-    elif not holding.announced:
-        parts.append("which never announced that it took it over")
-    match holder.halt:
-        case Halt.STOPPED:
-            parts.append(f"and which is stopped: it cannot let go before `kill -CONT {holder.pid}`")
-        case Halt.TRACED:
-            parts.append("and which is stopped by a debugger: it cannot let go before it goes on")
-        case Halt.FROZEN:
-            parts.append("and which is frozen by its cgroup: it cannot let go before it is thawed")
-        case Halt.KERNEL:
-            parts.append("and which waits in the kernel, where no signal reaches it")
-    return "".join(f", {part}" for part in parts)
-
-
-def _may_be(where: Whereabouts, now_ns: int) -> str:
-    places = []
-    for hop in where.on_the_way[-1:]:
-        assert hop.sent_ns is not None
-        to = "" if hop.receiver is None else f" to {_named(hop.receiver.pid, hop.receiver.command)}"
-        by = "somebody" if hop.sender is None else _named(hop.sender.pid, hop.sender.command)
-        places.append(f"{by} sent it{to} {_ago(now_ns - hop.sent_ns)}, and nobody has received it")
-    boxes = [
-        f"{_named(box.pid, box.command)}, socket {', '.join(map(str, box.sockets))}"
-        for box in where.mailboxes[:3]
-    ]
-    unread = "it is in a message that nobody has received"
-    if boxes:
-        unread += f" (such messages wait for {'; '.join(boxes)})"
-    places.append(unread)
-    more = {
-        Hiding.DENIED: f"in one of {where.denied} processes that we may not look into",
-        Hiding.HIDDEN: "in one that /proc hides from us",
-        Hiding.OUTSIDE: "in one outside of our container",
-        Hiding.SKIPPED: "in one of those that were too many to look into",
-    }
-    return "; ".join(places) + "".join(f", or {more[one]}" for one in where.hiding if one in more)
-
-
 def command_of(argv: tuple[str, ...]) -> str:
     """What a command line's program is called, in printable characters.
 
@@ -418,7 +311,7 @@ def _holding(
 ) -> Holding:
     me = holder.process
     if _one_of(me, declared):
-        return Holding(holder, announced=True, let_go=_one_of(me, let_go), index=_index(me, trail))
+        return Holding(holder, announced=True, let_go=_one_of(me, let_go), hop=_hop(me, trail))
     if trail.forgotten:
         return Holding(
             holder, announced=True
@@ -448,17 +341,10 @@ def _bequeather(holder: Holder, declared: list[Process]) -> Process | None:
     return None
 
 
-def _index(process: Process, trail: Trail) -> int | None:
-    open_hops = [
-        hop.index
-        for hop in trail.hops
-        if hop.receiver is not None
-        and hop.receiver.is_same(process)
-        and hop.received_ns is not None
-        and not hop.closed
-        and hop.index is not None
-    ]
-    return max(open_hops, default=None)
+def _hop(process: Process, trail: Trail) -> Hop | None:
+    """Of the copies that it has received and not let go of, the one that it has longest to do."""
+    mine = [hop for hop in trail.hops if hop.held_by(process)]
+    return max(mine, key=lambda hop: -1 if hop.index is None else hop.index, default=None)
 
 
 def _one_of(process: Process, others: list[Process]) -> bool:

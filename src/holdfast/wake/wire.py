@@ -13,7 +13,8 @@ Suspend                 time-out → how long the machine slept, or SuspendAbort
 Status, List, Why       → what can be seen
 Where                   → every wake lease, and who holds it now
 Watch                   more: the last events and then each new one
-Hop                     oneway: a copy of a wake lease was sent, received or let go
+Hop                     oneway: a copy of a wake lease was sent, received or let go, or how far its
+                        holder is
 ======================  ===========================================================================
 
 Durations are int nanoseconds, instants int nanoseconds of CLOCK_BOOTTIME.
@@ -21,7 +22,7 @@ Durations are int nanoseconds, instants int nanoseconds of CLOCK_BOOTTIME.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -44,6 +45,7 @@ __all__ = [
     "WHY",
     "Acquire",
     "Called",
+    "Count",
     "Evicted",
     "HopReport",
     "Lease",
@@ -81,6 +83,10 @@ HOP: Final = INTERFACE + "Hop"
 BEFORE_SUSPEND: Final = INTERFACE + "BeforeSuspend"
 AFTER_RESUME: Final = INTERFACE + "AfterResume"
 EVICTED: Final = INTERFACE + "Evicted"
+
+
+# How many of something, as somebody says who may be anybody.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -195,6 +201,8 @@ class LeaseHolder(msgspec.Struct, frozen=True, omit_defaults=True):
         let_go: It said that it had let go.
         heir_of: The pid of the one from whom it has inherited the descriptor, or None.
         index: The message until which it holds on, or None.
+        processed: How many it had processed when it last said so, or None.
+        processed_ns: When that was, in nanoseconds of CLOCK_BOOTTIME.
     """
 
     pid: int
@@ -207,6 +215,8 @@ class LeaseHolder(msgspec.Struct, frozen=True, omit_defaults=True):
     let_go: bool = False
     heir_of: int | None = None
     index: int | None = None
+    processed: int | None = None
+    processed_ns: int | None = None
 
 
 class LeaseHop(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -216,6 +226,8 @@ class LeaseHop(msgspec.Struct, frozen=True, omit_defaults=True):
         sender, receiver: Their pids.
         index: The message that it goes with.
         sent_ns, received_ns, released_ns: When, in nanoseconds of CLOCK_BOOTTIME.
+        processed: How many messages the receiver had processed when it last said so.
+        processed_ns: When that was.
     """
 
     sender: int | None = None
@@ -224,6 +236,8 @@ class LeaseHop(msgspec.Struct, frozen=True, omit_defaults=True):
     sent_ns: int | None = None
     received_ns: int | None = None
     released_ns: int | None = None
+    processed: int | None = None
+    processed_ns: int | None = None
 
 
 class Located(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -292,13 +306,16 @@ class HopReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Parameters of `HOP`.
 
     Attributes:
-        event: What became of a copy; "shared": whatever its holder starts inherits it on purpose.
+        event: What became of a copy; "shared": whatever its holder starts inherits it on purpose;
+            "progress": its holder holds on, and is so far.
         inode: Of the wake lease.
         pid: To whom it was sent, if that is known.
         index: The message that it goes with.
+        processed: How many messages its holder has processed.
     """
 
-    event: Literal["sent", "received", "released", "shared"]
+    event: Literal["sent", "received", "released", "shared", "progress"]
     inode: int
     pid: int | None = None
-    index: int | None = None
+    index: Count | None = None
+    processed: Count | None = None

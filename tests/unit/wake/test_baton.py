@@ -404,7 +404,13 @@ def test_what_is_told_of_its_travels(pair: Pair) -> None:
             self.hops: list[tuple[str, int, int | None, int | None]] = []
 
         def hop(
-            self, event: str, inode: int, *, pid: int | None = None, index: int | None = None
+            self,
+            event: str,
+            inode: int,
+            *,
+            pid: int | None = None,
+            index: int | None = None,
+            processed: int | None = None,
         ) -> None:
             self.hops.append((event, inode, pid, index))
 

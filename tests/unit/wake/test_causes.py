@@ -30,7 +30,7 @@ def test_a_lease_that_stopped_an_attempt_is_told_with_who_asked_and_who_holds_it
     stage.acquire("upload", by="")
     stage.answer("disk")
     stage.wait(1)
-    assert story(stage, {"upload": "in worker (812)"}) == [
+    assert story(stage, {"upload": "now in worker (812)"}) == [
         "Attempt 1 began 5.2 s ago because somebody asked for it.",
         "Listener disk, called before the suspend, took 4.2 s.",
         "It did not go down: wake lease upload (acquired by somebody (42) 1 s ago, "
@@ -139,7 +139,7 @@ def test_why_the_machine_is_awake() -> None:
     stage.acquire("a")
     stage.acquire("b")
     stage.wait(1200)
-    assert why(stage, {"a": "in flight"}) == [
+    assert why(stage, {"a": "now in flight"}) == [
         "The governor is awake.",
         "Wake lease a (acquired by somebody (42) 1200 s ago, now in flight) forbids a suspend.",
         "So does 1 more.",

@@ -147,3 +147,43 @@ def test_who_shares_it_is_remembered_once(hops: Hops) -> None:
     trail = hops.trail(LEASE)
     assert trail is not None
     assert [one.pid for one in trail.shared_by] == [10, 50, 51, 52]
+
+
+def test_how_far_a_holder_is_is_known_with_its_time(hops: Hops) -> None:
+    hops.sent(LEASE, X, 5, index=8)
+    hops.received(LEASE, Y, 7, index=8, processed=2)
+    assert (only(hops).processed, only(hops).processed_ns) == (2, 7)
+    assert hops.progress(LEASE, Y, 6, 9) == only(hops)
+    assert (only(hops).processed, only(hops).processed_ns) == (6, 9)
+    assert (only(hops).index, only(hops).received_ns, only(hops).sent_ns) == (8, 7, 5)
+
+
+def test_of_several_copies_it_is_the_one_that_fits_and_else_the_last(hops: Hops) -> None:
+    for index in (8, 9):
+        hops.received(LEASE, Y, 7, index=index)
+    hops.progress(LEASE, Y, 3, 9, index=8)
+    hops.progress(LEASE, Y, 4, 10)
+    trail = hops.trail(LEASE)
+    assert trail is not None
+    assert [hop.processed for hop in trail.hops] == [3, 4]
+
+
+def test_only_who_has_received_a_copy_and_has_it_still_may_say_how_far_it_is(hops: Hops) -> None:
+    hops.sent(LEASE, X, 5, index=8)
+    hops.received(LEASE, Y, 7, index=8)
+    assert hops.progress(LEASE, Z, 6, 8) is None
+    assert hops.progress(LEASE, X, 6, 8) is None
+    assert hops.progress(0, Y, 6, 8) is None
+    hops.released(LEASE, Y, 9)
+    assert hops.progress(LEASE, Y, 6, 10) is None
+    assert only(hops).processed is None
+
+
+def test_what_was_last_said_of_one_that_ended_is_kept(hops: Hops) -> None:
+    hops.opened(1, X, 1)
+    assert not hops.closed(1), "nothing was said of it"
+    hops.received(LEASE, Y, 7, index=8, processed=2)
+    assert hops.closed(LEASE)
+    [hop] = hops.ended(LEASE)
+    assert (hop.receiver, hop.index, hop.processed) == (Y, 8, 2)
+    assert hops.ended(1) == ()

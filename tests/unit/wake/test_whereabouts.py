@@ -20,10 +20,9 @@ from holdfast.wake.whereabouts import (
     Scan,
     Whereabouts,
     command_of,
-    in_words,
     whereabouts,
-    whom,
 )
+from holdfast.wake.wording import in_words, last_known, whom
 from tests.unit.wake.crowd import Crowd, crowd_of_a_test, line, until
 
 S = 1_000_000_000
@@ -64,7 +63,7 @@ def test_the_acquirer_holds_it_still(hops: Hops) -> None:
     [holding] = where.holdings
     assert (holding.announced, holding.let_go, holding.heir_of) == (True, False, None)
     assert words(where) == f"{STILL}, which still holds it"
-    assert whom(where) == ""
+    assert whom(where, 12 * S) == ""
     became = holder_of(UPLOADER, argv=("/bin/rsync",))
     assert "by pid 4711 (rsync), which still holds it" in words(seen(hops, became))
 
@@ -172,15 +171,15 @@ def test_several_holders_are_all_told(hops: Hops) -> None:
     told = words(seen(hops, holder_of(UPLOADER), holder_of(GZIP)))
     assert told == f"{ACQUIRED} and is now held by pid 4711 (uploader); and by pid 4800 (gzip)"
     where = seen(hops, holder_of(GZIP), holder_of(UPLOADER))
-    assert whom(where) == "held by pid 4800 (gzip) and 1 more"
-    assert whom(seen(hops, holder_of(GZIP))) == "held by pid 4800 (gzip)"
+    assert whom(where, 12 * S) == "now held by pid 4800 (gzip) and 1 more"
+    assert whom(seen(hops, holder_of(GZIP)), 12 * S) == "now held by pid 4800 (gzip)"
 
 
 def test_what_nobody_holds_is_in_a_message_or_out_of_sight(hops: Hops) -> None:
     where = seen(hops)
     assert (where.place, where.hiding) == (Place.IN_FLIGHT, (Hiding.MESSAGE,))
     assert where.missing == (UPLOADER,)
-    assert whom(where) == "in no process that was seen"
+    assert whom(where, 12 * S) == "now in no process that was seen"
     assert words(where) == (
         f"{ACQUIRED}; nobody was found to hold it now: it is in a message that nobody has received"
     )
@@ -280,3 +279,50 @@ def test_ourselves_and_a_child_at_once(crowd: Crowd) -> None:
     }
     assert where.acquirer is not None
     assert where.acquirer.command.startswith(os.path.basename(sys.orig_argv[0]))
+
+
+def test_a_holder_is_told_with_what_it_waits_for_and_how_far_it_is(hops: Hops) -> None:
+    hops.received(LEASE, GZIP, 2, index=812)
+    where = seen(hops, holder_of(UPLOADER), holder_of(GZIP))
+    assert whom(where, 12 * S) == "now held by pid 4800 (gzip) and 1 more, waiting for index 812"
+    hops.progress(LEASE, GZIP, 790, 9 * S)
+    where = seen(hops, holder_of(UPLOADER), holder_of(GZIP, halt=Halt.STOPPED))
+    assert whom(where, 12 * S) == (
+        "now held by pid 4800 (gzip) and 1 more, waiting for index 812, processed 790 (3.0 s ago)"
+    )
+    assert (
+        "until it has processed message 812 (it had processed 790, as it said 3.0 s ago), "
+        "and which is stopped"
+    ) in words(where)
+
+
+def test_one_that_is_done_and_keeps_it_for_the_next_is_told_as_such(hops: Hops) -> None:
+    hops.received(LEASE, GZIP, 2, index=812)
+    hops.progress(LEASE, GZIP, 812, 11 * S)
+    told = words(seen(hops, holder_of(GZIP)))
+    assert told.endswith("message 812 (it has, as it said 1.0 s ago, and holds it for the next)")
+
+
+def test_one_that_died_is_told_with_how_far_it_was(hops: Hops) -> None:
+    hops.received(LEASE, GZIP, 2, index=812, processed=700)
+    hops.progress(LEASE, GZIP, 790, 2 * S)
+    lost = (
+        "; pid 4800 (gzip) had it, waiting for index 812, processed 790 (10 s ago), "
+        "and has it no more"
+    )
+    for where in (seen(hops, holder_of(UPLOADER)), seen(hops)):
+        assert words(where).endswith(lost)
+    hops.received(LEASE, Process(5000, 300, command="tar"), 3, index=900)
+    where = seen(hops, holder_of(Process(5000, 300, command="tar")))
+    assert words(where).endswith(lost)
+
+
+def test_of_one_that_is_gone_the_last_holder_is_known(hops: Hops) -> None:
+    assert last_known((), 12 * S) == ""
+    hops.sent(LEASE, UPLOADER, 1, index=812)
+    hops.received(LEASE, GZIP, 2, index=812, processed=790)
+    hops.sent(LEASE, GZIP, 3)
+    hops.closed(LEASE)
+    assert last_known(hops.ended(LEASE), 12 * S + 2) == (
+        "last with pid 4800 (gzip), waiting for index 812, processed 790 (12 s ago)"
+    )

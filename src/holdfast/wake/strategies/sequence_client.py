@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from holdfast.closing import Closing
 from holdfast.errors import Closed, InvalidArgument
 from holdfast.wake.sequence import Receiver
+from holdfast.wake.strategies.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,13 @@ class Baton:
 
 
 class BatonChannel(Protocol):
-    """Where batons come from: `socket_channel`, `holdfast.seams.state_channel`, or one's own."""
+    """Where batons come from: `socket_channel`, `holdfast.seams.state_channel`, or one's own.
+
+    It may have two more methods, by which the server learns what became of its batons, and the
+    governor can check that nothing was stranded. Both must be on their way when they return, ahead
+    of what is closed after that: ``let_go(index, processed)``, a baton of that index is let go of,
+    and so many messages are processed; and ``leave()``, there is nobody who processes what comes.
+    """
 
     async def receive_baton(self, processed: int) -> Baton | None:
         """Ask for a baton and wait, for however long; None: there will be none any more.
@@ -78,6 +85,10 @@ class SequenceClient(Closing):
         self._machine: Receiver[WakeLeaseLike] = Receiver()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
+        self._index = 0  # of the baton that is held
+        self._progress = Progress(lambda: self._machine.index)
+        self._let_go: Callable[[int, int], object] | None = getattr(channel, "let_go", None)
+        self._leave: Callable[[], object] | None = getattr(channel, "leave", None)
 
     @property
     def index(self) -> int:
@@ -104,12 +115,18 @@ class SequenceClient(Closing):
         return self._running
 
     async def _run(self) -> None:
-        while (baton := await self._channel.receive_baton(self._machine.index)) is not None:
-            arrival = self._machine.arrived(baton.wake_lease, baton.index, baton.epoch)
+        machine = self._machine
+        asked = machine.index
+        while (baton := await self._channel.receive_baton(asked)) is not None:
+            arrival = machine.arrived(baton.wake_lease, baton.index, baton.epoch)
+            if machine.held is baton.wake_lease:
+                self._index = baton.index
+                self._progress.began(baton.wake_lease, baton.index, asked)
             if arrival.released is not None:
                 arrival.released.close()
             if arrival.done is not None:
-                self._finish(arrival.done)
+                self._finish(arrival.done, baton.index)
+            asked = machine.index
 
     def process_message(self, n: int = 1, *, keep: bool = False) -> WakeLeaseLike | None:
         """So many more messages are processed.
@@ -130,19 +147,25 @@ class SequenceClient(Closing):
         if machine.held is None:  # nearly always, and this is done for every message
             machine.index += n
             return None
-        return self._finish(machine.processed(n), keep=keep)
+        return self._finish(machine.processed(n), self._index, keep=keep)
 
     def processed_through(self, index: int, *, keep: bool = False) -> WakeLeaseLike | None:
         """As many messages are processed, counted from the first of this subscription."""
-        return self._finish(self._machine.processed_through(index), keep=keep)
+        return self._finish(self._machine.processed_through(index), self._index, keep=keep)
 
     def subscribed(self, epoch: int) -> None:
         """From here on messages are counted anew, in that epoch; earlier batons are done."""
-        self._finish(self._machine.subscribed(epoch))
+        done = self._machine.subscribed(epoch)
+        if done is not None:  # of an earlier count, which nobody asks about any more
+            self._progress.ended()
+            self._hand_over(done)
 
     def end_of_messages(self) -> None:
         """No message comes any more: what is held would be held for ever, and is closed."""
+        if self._leave is not None and not self._machine.ended:
+            self._leave()
         released = self._machine.end()
+        self._progress.ended()
         if released is not None:
             released.close()
 
@@ -153,11 +176,24 @@ class SequenceClient(Closing):
             self._running.cancel()
         self.end_of_messages()
 
-    def _finish(self, baton: WakeLeaseLike | None, *, keep: bool = False) -> WakeLeaseLike | None:
-        if baton is None or keep:
+    def _finish(
+        self, baton: WakeLeaseLike | None, index: int, *, keep: bool = False
+    ) -> WakeLeaseLike | None:
+        if baton is None:
+            return None
+        if self._let_go is not None:
+            self._let_go(index, self._machine.index)
+        if keep or self._pass_on is not None:
+            self._progress.done(baton, self._machine.index)
+        else:
+            self._progress.ended(baton)
+        if keep:
             return baton
+        self._hand_over(baton)
+        return None
+
+    def _hand_over(self, baton: WakeLeaseLike) -> None:
         if self._pass_on is not None:
             self._pass_on(baton)
         else:
             baton.close()
-        return None

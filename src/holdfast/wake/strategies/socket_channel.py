@@ -331,7 +331,7 @@ class BatonSubscription:
                 came.take(), given.name or "baton", reporter=self._reporter, received=True
             )
         if self._reporter is not None:
-            self._reporter.hop("received", wake_lease.inode, index=given.index)
+            self._reporter.hop("received", wake_lease.inode, index=given.index, processed=processed)
         return Baton(wake_lease, given.index, given.epoch)
 
     async def close(self) -> None:

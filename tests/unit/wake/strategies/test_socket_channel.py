@@ -112,7 +112,13 @@ async def test_the_governor_is_told_how_a_baton_travels(here: Place) -> None:
 
     class Listening:
         def hop(
-            self, event: str, inode: int, *, pid: int | None = None, index: int | None = None
+            self,
+            event: str,
+            inode: int,
+            *,
+            pid: int | None = None,
+            index: int | None = None,
+            processed: int | None = None,
         ) -> None:
             hops.append((event, index))
 
