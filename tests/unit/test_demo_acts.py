@@ -98,7 +98,7 @@ def stage_for(namespace: Namespace, row: Row) -> Any:
         killed=killed,
         namespace=namespace,
         chance=random.Random(1),
-        sabotage="",
+        sabotage=frozenset(),
         elapsed_s=0.0,
         note=lambda _: None,
         reserve_row=lambda: 0,

@@ -26,7 +26,9 @@ class Rows:
         self.rows: list[Any] = [tally.row(number) for number in range(len(CAST) + 1)]
 
     def part(self, number: int) -> Any:
-        return SimpleNamespace(row=self.rows[number], sibling=self.rows.__getitem__, sabotage="")
+        return SimpleNamespace(
+            row=self.rows[number], sibling=self.rows.__getitem__, sabotage=frozenset()
+        )
 
     def look(self, machine: Any = None) -> dict[str, int]:
         """Let the machine go down once; what it has counted."""

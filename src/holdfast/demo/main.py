@@ -27,6 +27,7 @@ __all__ = ["main"]
 
 STEP_S = 0.01
 SECONDS = 15.0
+_OVER = object()
 
 
 def main(arguments: list[str]) -> int:
@@ -67,9 +68,15 @@ def main(arguments: list[str]) -> int:
     help="Play only this one, or these; all if absent.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
-@click.option("--break", "sabotage", type=click.Choice(sorted(SABOTAGE)), hidden=True)
+@click.option(
+    "--break", "sabotage", type=click.Choice(sorted(SABOTAGE)), multiple=True, hidden=True
+)
 def demo(
-    seconds: float, seed: int | None, names: tuple[str, ...], as_json: bool, sabotage: str | None
+    seconds: float,
+    seed: int | None,
+    names: tuple[str, ...],
+    as_json: bool,
+    sabotage: tuple[str, ...],
 ) -> int:
     """The whole system on this machine, with real data.
 
@@ -85,7 +92,7 @@ def demo(
     """
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
-    with _ending_by_signal(), Stage(seconds, seed, sabotage or "") as stage:
+    with _ending_by_signal(), Stage(seconds, seed, frozenset(sabotage)) as stage:
         promises = _play(stage, [name for name in ACTS if name in names or not names])
         kept = all(promise.kept for promise in promises)
         if as_json:
@@ -120,9 +127,10 @@ def _play(stage: Stage, names: list[str]) -> list[Promise]:
             screen.update()
             time.sleep(STEP_S)
         screen.rest()
-        stage.meanwhile = screen.update
-        for act in acts:
-            act.finish()
+        endings = [act.finish() for act in acts]
+        while endings := [ending for ending in endings if next(ending, _OVER) is not _OVER]:
+            screen.update()
+            time.sleep(STEP_S)
     finally:
         screen.close()
     return [promise for act in acts for promise in act.promises()] + stage.promises()

@@ -31,11 +31,16 @@ class Part:
         row: Its own row of the tally.
         number: Which of several that play the same role.
         chance: Its own source of random numbers.
-        sabotage: What it is told to spoil, to show that somebody notices; mostly "".
+        sabotage: What is to be spoilt, to show that somebody notices; mostly nothing.
     """
 
     def __init__(
-        self, directory: str, row: int, number: int, chance: random.Random, sabotage: str
+        self,
+        directory: str,
+        row: int,
+        number: int,
+        chance: random.Random,
+        sabotage: frozenset[str],
     ) -> None:
         self.directory = directory
         self.namespace = Namespace(os.path.join(directory, "states"))
@@ -89,7 +94,8 @@ def main(arguments: list[str]) -> None:
     directory, role, row, number, seed, sabotage = arguments
     module, _, name = ROLES[role].partition(":")
     play = getattr(importlib.import_module(f"holdfast.demo.acts.{module}"), name)
-    play(Part(directory, int(row), int(number), random.Random(seed), sabotage))
+    spoilt = frozenset(filter(None, sabotage.split(",")))
+    play(Part(directory, int(row), int(number), random.Random(seed), spoilt))
 
 
 if __name__ == "__main__":

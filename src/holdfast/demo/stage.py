@@ -22,12 +22,11 @@ from holdfast.errors import Unavailable
 from holdfast.state import Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
 START_LIMIT_S = 60.0  # an interpreter on a machine that has other things to do
-STOP_LIMIT_S = 30.0  # also one that has just been started, on such a machine
 PREFIX = "holdfast-demo-"
 FRESH_S = 60.0  # a directory that is younger may be about to be locked
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks the stage to end
@@ -51,13 +50,14 @@ class Event:
 class Player:
     """One process, from outside."""
 
-    def __init__(self, stage: Stage, role: str, row: int, number: int, sabotage: str) -> None:
+    def __init__(self, stage: Stage, role: str, row: int, number: int) -> None:
         self.role = role
         self.row: Row = stage.tally.row(row)
         self.row[READY] = 0
         self.expected_to_live = True
         self._complaint = os.path.join(stage.directory, f"stderr-{row}")
         seed = str(stage.chance.getrandbits(32))
+        sabotage = ",".join(sorted(stage.sabotage))
         command = [sys.executable, "-P", "-m", "holdfast.demo.player"]
         with open(self._complaint, "wb") as stderr:
             self.process = subprocess.Popen(
@@ -92,14 +92,6 @@ class Player:
         self.close()
         return before_ns
 
-    def stop(self) -> None:
-        """Let it end by itself; it is killed if it does not."""
-        self.say("stop")
-        try:
-            self.process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
     def fallen(self) -> str | None:
         """Its last words, if it has ended in an error and was not killed by us."""
         if not self.expected_to_live or not self.process.poll():
@@ -123,19 +115,17 @@ class Stage(Closing):
         namespace: The states of the demo, in that directory.
         tally: What the players count.
         chance: Decides whom to kill and when; made from the seed.
-        sabotage: What is spoilt on purpose; mostly "".
+        sabotage: What is spoilt on purpose; mostly nothing.
         seconds: How long the play lasts.
         events: What has happened so far.
-        meanwhile: Called while an act waits at the end, to show how it ends.
     """
 
-    def __init__(self, seconds: float, seed: int, sabotage: str = "") -> None:
+    def __init__(self, seconds: float, seed: int, sabotage: frozenset[str] = frozenset()) -> None:
         self.seconds = seconds
         self.chance = random.Random(seed)
         self.sabotage = sabotage
         self.events: list[Event] = []
         self.players: list[Player] = []
-        self.meanwhile: Callable[[], None] = _nothing
         self._rows = 0
         self._began = time.monotonic()
         place = os.environ.get("HOLDFAST_STATE_DIR") or "/dev/shm"  # noqa: S108 - mkdtemp is private
@@ -147,7 +137,7 @@ class Stage(Closing):
         try:
             self.tally = Tally(os.path.join(self.directory, "tally"))
             self.namespace = Namespace(os.path.join(self.directory, "states"))
-            if sabotage == "litter":
+            if "litter" in sabotage:
                 with Namespace(self.namespace.path, retain=True) as careless:
                     careless.subscribe("litter", "rw", size=8)
         except BaseException:  # Ctrl-C comes when it likes
@@ -177,11 +167,6 @@ class Stage(Closing):
         """Seconds since the beginning."""
         return time.monotonic() - self._began
 
-    def pause(self) -> None:
-        """Let a moment pass, when the play is over and something is still to end."""
-        self.meanwhile()
-        time.sleep(0.01)
-
     def note(self, what: str, *, aloud: bool = False) -> None:
         """Write something into the book of events."""
         self.events.append(Event(round(self.elapsed_s, 3), what, aloud))
@@ -197,7 +182,7 @@ class Stage(Closing):
     def start(self, role: str, *, row: int | None = None, number: int = 0) -> Player:
         """Start a process that plays `role`; in a row of an earlier one it goes on counting."""
         where = self.reserve_row() if row is None else row
-        player = Player(self, role, where, number, self.sabotage)
+        player = Player(self, role, where, number)
         self.players.append(player)
         return player
 
@@ -298,10 +283,6 @@ def _sweep(place: str) -> None:
             if fd is not None:
                 shutil.rmtree(entry.path, ignore_errors=True)
                 os.close(fd)
-
-
-def _nothing() -> None:
-    """As long as there is nobody to show anything to."""
 
 
 def _made(place: str) -> str | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.promise import Promise
     from holdfast.demo.stage import Player
 
-__all__ = ["Act", "Line"]
+__all__ = ["Act", "Line", "leave"]
+
+STOP_LIMIT_S = 30.0  # an interpreter that has just been started, on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,22 @@ class Act(Protocol):
         """What is going on."""
         ...
 
-    def finish(self) -> None:
-        """Bring the players to rest."""
+    def finish(self) -> Iterator[None]:
+        """Bring the players to rest; yields while that takes, since all acts end together."""
         ...
 
     def promises(self) -> Sequence[Promise]:
         """What was promised and what was seen; everybody rests."""
         ...
+
+
+def leave(*players: Player) -> Iterator[None]:
+    """Let them end by themselves, and yield until they have; who does not is killed."""
+    for player in players:
+        player.say("stop")
+    limit = time.monotonic() + STOP_LIMIT_S
+    while any(player.process.poll() is None for player in players):
+        if time.monotonic() > limit:
+            for player in players:
+                player.process.kill()
+        yield

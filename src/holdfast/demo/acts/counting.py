@@ -22,11 +22,11 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
@@ -66,18 +66,18 @@ def play_counter(part: Part) -> None:
         numbers = list(NUMBERS.unpack(txn.data))
         found = numbers[me]
         torn += numbers[0] != sum(numbers[1:])
-        added = 2 if part.sabotage == "twice" and part.number == 0 else 1
-        numbers[0] += 0 if part.sabotage == "sum" and part.number == 0 else added
+        added = 2 if "twice" in part.sabotage and part.number == 0 else 1
+        numbers[0] += 0 if "sum" in part.sabotage and part.number == 0 else added
         numbers[me] += added
         NUMBERS.pack_into(txn.data, 0, *numbers)
 
     part.ready()
     part.wait_for_go()
-    if part.sabotage == "fall" and part.number == 0:
+    if "fall" in part.sabotage and part.number == 0:
         raise RuntimeError("told to fall")
     while part.playing():
         row[BEGUN] += 1
-        if part.sabotage == "lost" and part.number == 0 and not row[BEGUN] % 100:
+        if "lost" in part.sabotage and part.number == 0 and not row[BEGUN] % 100:
             stale = list(NUMBERS.unpack(state.read()))
             time.sleep(0.001)
             state.transact(lambda txn, stale=stale: txn.write(0, NUMBERS.pack(*stale)))  # type: ignore[misc]
@@ -143,13 +143,13 @@ class Counting:
         self._killed += 1
         self._killed_s = self._stage.elapsed_s
         self._next_death_s = self._killed_s + self._stage.chance.uniform(*PAUSE_S)
-        if self._stage.sabotage == "held":
+        if "held" in self._stage.sabotage:
             for player in self._players:
                 player.process.send_signal(signal.SIGSTOP)
         self._settle(number)
         self._total_at_death = self._numbers()[0]
         self._players[number] = self._new(number)
-        if self._stage.sabotage != "held":
+        if "held" not in self._stage.sabotage:
             self._players[number].say("go")
 
     def _settle(self, number: int) -> None:
@@ -176,14 +176,13 @@ class Counting:
         count = sum(row[CONFIRMED] for row in rows)
         return (Line(f"{COUNTERS} counters", "add one", count, self._players, note),)
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """Let each end its transaction."""
         while not self._goes_on():
-            time.sleep(0.01)
+            yield
         for player in self._players:
             player.process.send_signal(signal.SIGCONT)  # whom the saboteur has stopped
-        for player in self._players:
-            player.stop()
+        yield from leave(*self._players)
 
     def promises(self) -> Sequence[Promise]:
         """Not one too few, not one too many, never half."""

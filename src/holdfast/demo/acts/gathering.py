@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 
 from holdfast.demo import reign
 from holdfast.demo.acts import hosting
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.acts.hosting import ALL, CONFIG, HOSTS, TERM_S, now_ns
 from holdfast.demo.promise import Promise
 from holdfast.membership.suspicion import MOST_TIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.stage import Player, Stage
     from holdfast.demo.tally import Row
@@ -276,24 +276,22 @@ class Gathering:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """See the last trouble through, make those that are missing; compare the views; leave."""
         limit = time.monotonic() + AGREE_LIMIT_S
         while self._trouble or (self._troubles < self._enough and time.monotonic() < limit):
             if self._trouble:
                 limit = time.monotonic() + AGREE_LIMIT_S  # for the next one to begin
             self.step()
-            self._stage.pause()
+            yield
         limit = time.monotonic() + AGREE_LIMIT_S * (not self._differing)
         while self._differing_now() and time.monotonic() < limit:
-            self._stage.pause()
+            yield
         self._compare()
         self._book[hosting.CURTAIN] = 1
         for host in self._hosts:
             host.process.send_signal(signal.SIGCONT)
-            host.say("stop")
-        for host in self._hosts:
-            host.stop()
+        yield from leave(*self._hosts)
 
     def promises(self) -> Sequence[Promise]:
         """Nobody is buried alive or missed for long, and the lease's word counts."""

@@ -98,7 +98,7 @@ async def _play(part: Part) -> None:
             await _until(lambda: part.row[VIEW] == ALL or _stray(part) or not part.playing())
             part.ready()
             await _until(part.begun)
-            if part.sabotage == "hang" and part.number == 0:
+            if "hang" in part.sabotage and part.number == 0:
                 host.hang()
             else:
                 tasks.append(group.create_task(host.stand_by()))
@@ -137,7 +137,7 @@ async def _until(condition: Callable[[], object]) -> None:
 
 
 def _stray(part: Part) -> bool:
-    return part.sabotage == "stray" and part.row[LIVES] > 1
+    return "stray" in part.sabotage and part.row[LIVES] > 1
 
 
 class _Host:
@@ -162,14 +162,14 @@ class _Host:
         row, book, sabotage = self._row, self._book, self._part.sabotage
         async for change in self._cluster.changes():
             self.note_view()
-            deaf = sabotage == "deafened" and self._part.number % 2
+            deaf = "deafened" in sabotage and self._part.number % 2
             if not isinstance(change, MemberFailed) or book[CURTAIN] or deaf:
                 continue
             number = _number(change.member.name)
             row[TOLD] += 1
             row[SLANDERS] += book[LIVE] >> number & 1
             row[HEARD_NS + number] = now_ns()
-            if sabotage != "unheeded":
+            if "unheeded" not in sabotage:
                 self._dead = change.member.name
                 self._hint.set()
 
@@ -212,7 +212,7 @@ class _Host:
         part, row = self._part, self._row
         hinted = False
         while True:
-            if hinted and part.sabotage == "trusting":
+            if hinted and "trusting" in part.sabotage:
                 await self._sample(None)
             holder = f"host{part.number}.{os.getpid()}"
             try:
@@ -229,7 +229,7 @@ class _Host:
     async def _hinted(self) -> bool:
         """Whether a death is the reason to look at the lease; it may just be time again."""
         patience = None
-        if self._part.sabotage != "unheeded":
+        if "unheeded" not in self._part.sabotage:
             patience = self._part.chance.uniform(*PATIENCE_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):

@@ -20,19 +20,20 @@ from typing import TYPE_CHECKING
 
 from holdfast import lease
 from holdfast.demo import reign
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.demo.reign import TOKEN
 from holdfast.errors import ClaimDenied, Conflict, LeaseLost
 from holdfast.state import Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
+    from holdfast.demo.tally import Row
     from holdfast.lease import Held
-    from holdfast.state import State
+    from holdfast.state import State, Transaction
 
 __all__ = ["SABOTAGE", "Leading", "play_candidate"]
 
@@ -46,8 +47,8 @@ PAUSE_S = (0.2, 0.5)  # between one trouble and the next
 TROUBLE_LIMIT_S = 5.0
 
 SABOTAGE = {
-    "usurp": "who was stopped commits without the gate, and does not look at the clock",
-    "two": "whoever has led goes on believing in it",
+    "usurp": "who leads no more commits once more, without the gate",
+    "two": "who leads no more believes in it once more",
     "heirs": "when the leader is killed, the other candidates are stopped",
 }
 
@@ -87,12 +88,15 @@ def _lead(part: Part, held: Held, state: State) -> None:
     while part.playing():
         try:
             now_ns = _now_ns()
-            if part.sabotage not in {"usurp", "two"}:
-                held.check()
+            held.check()
             row[CHECKS] += 1
             row[OVERLAPS] += reign.overlaps(row, others, now_ns)
-            _commit(part, held, state)
+            _commit(row, held, state)
         except LeaseLost:
+            if "two" in part.sabotage:
+                row[OVERLAPS] += reign.overlaps(row, others, _now_ns())
+            if "usurp" in part.sabotage:
+                state.transact(lambda txn: _write(row, held, txn))
             row[REFUSED] += 1
             return
         except Conflict:
@@ -100,14 +104,16 @@ def _lead(part: Part, held: Held, state: State) -> None:
         time.sleep(PERIOD_S)
 
 
-def _commit(part: Part, held: Held, state: State) -> None:
-    row = part.row
+def _write(row: Row, held: Held, txn: Transaction) -> None:
+    token, count = RECORD.unpack(txn.data)
+    row[STALE] += token > held.fencing_token
+    RECORD.pack_into(txn.data, 0, held.fencing_token, count + 1)
+
+
+def _commit(row: Row, held: Held, state: State) -> None:
     with state.transaction() as txn:
-        if part.sabotage not in {"usurp", "two"}:
-            held.gate(txn)
-        token, count = RECORD.unpack(txn.data)
-        row[STALE] += token > held.fencing_token
-        RECORD.pack_into(txn.data, 0, held.fencing_token, count + 1)
+        held.gate(txn)
+        _write(row, held, txn)
     row[COMMITS] += 1
     if not row[FIRST_NS]:
         row[FIRST_NS] = _now_ns()
@@ -170,7 +176,7 @@ class Leading:
         if self._woken:
             self._kills += 1
             victim.kill()
-            if self._stage.sabotage == "heirs":
+            if "heirs" in self._stage.sabotage:
                 for other in self._candidates:
                     if other is not victim:
                         other.process.send_signal(signal.SIGSTOP)
@@ -215,15 +221,14 @@ class Leading:
         note = f"token {token:,}, {self._kills} killed, {self._stops} stopped"
         return (Line(f"{CANDIDATES} candidates", "lead by turns", commits, self._candidates, note),)
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """See the last trouble through."""
         while self._fallen is not None:
             self._see_through(self._fallen)
-            time.sleep(0.005)
+            yield
         for candidate in self._candidates:
             candidate.process.send_signal(signal.SIGCONT)  # whom the saboteur has stopped
-        for candidate in self._candidates:
-            candidate.stop()
+        yield from leave(*self._candidates)
 
     def promises(self) -> Sequence[Promise]:
         """One leader at a time, and no commit of a leader of yesterday."""

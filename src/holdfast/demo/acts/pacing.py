@@ -18,11 +18,11 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
@@ -98,7 +98,7 @@ def play_display(part: Part) -> None:
     """Look when woken through the one handle, and all the time through the other."""
     row = part.row
     woken, restless = (Screen(part.namespace.subscribe(STATE), row) for _ in range(2))
-    if part.sabotage != "hasty":
+    if "hasty" not in part.sabotage:
         woken.state.throttle(INTERVAL_S)
         restless.state.throttle(INTERVAL_S)
     woken.look()
@@ -109,7 +109,7 @@ def play_display(part: Part) -> None:
         if poll.poll(part.chance.randint(1, 10)):
             row[WAKES] += 1
             woken.look()
-            if part.sabotage == "dozing" and row[WAKES] == DOZES_AFTER:
+            if "dozing" in part.sabotage and row[WAKES] == DOZES_AFTER:
                 poll.unregister(woken.state.fileno())
         restless.look()
         row[NEWEST] = min(woken.version, restless.version)
@@ -174,17 +174,17 @@ class Pacing:
         note = f"of {self._state.version:,}; {row[TOO_SOON]} too soon, {self._killed} killed"
         return (Line("display", "is throttled", row[SHOWN], (self._display,), note),)
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """First the writer; the display must show its last version before it stops."""
         while self._awaited:
             self._see_the_last()
-            time.sleep(0.01)
-        self._gauge.stop()
+            yield
+        yield from leave(self._gauge)
         self._await()
         while self._display.row[NEWEST] < self._awaited and self._stage.elapsed_s < self._limit_s:
-            time.sleep(0.002)
+            yield
         self._unshown += self._display.row[NEWEST] < self._awaited
-        self._display.stop()
+        yield from leave(self._display)
 
     def promises(self) -> Sequence[Promise]:
         """Never too soon, and never not at all."""

@@ -18,12 +18,12 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.state import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
@@ -83,7 +83,7 @@ def play_pair_writer(part: Part) -> None:
     part.wait_for_go()
     while part.playing():
         row[BEGUN] += 1
-        if part.sabotage == "half" and part.number == 0 and not row[BEGUN] % 100:
+        if "half" in part.sabotage and part.number == 0 and not row[BEGUN] % 100:
             one.transact(add_alone)
             time.sleep(0.001)
             other.transact(add_alone)
@@ -170,12 +170,12 @@ class Pairing:
         self._within += within
         victim.row[BEGUN] = victim.row[CONFIRMED]  # what became of it is for the readers to see
         self._stage.note(f"pair writer {number} killed" + " within a transaction" * within)
-        if self._stage.sabotage == "stuck":
+        if "stuck" in self._stage.sabotage:
             for writer in self._writers:
                 writer.process.send_signal(signal.SIGSTOP)
         self._number_at_death = self._states[0].version
         self._writers[number] = self._new(number)
-        if self._stage.sabotage != "stuck":
+        if "stuck" not in self._stage.sabotage:
             self._writers[number].say("go")
 
     def lines(self) -> Sequence[Line]:
@@ -194,15 +194,14 @@ class Pairing:
             Line("pair reader", "looks at both", looks, (self._reader,), f"{reader[HALF]} half"),
         )
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """Let each end its transaction."""
         while not self._goes_on():
-            time.sleep(0.01)
+            yield
         for writer in self._writers:
             writer.process.send_signal(signal.SIGCONT)  # whom the saboteur has stopped
-        for writer in self._writers:
-            writer.stop()
-        self._reader.stop()
+        yield from leave(*self._writers)
+        yield from leave(self._reader)
 
     def promises(self) -> Sequence[Promise]:
         """Both or neither, for everybody, always."""

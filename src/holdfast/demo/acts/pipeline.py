@@ -81,11 +81,13 @@ EPOCHS = 16  # and the words after it: which subscription each slot is for
 COUNTS = EPOCHS + SLOTS  # and the words after it: how many messages it was sent
 
 # Words of a worker's row: messages over all lives; then what it is subscribed to: the head's life,
-# the epoch, how many messages of it are dealt with; and whether it has a wake lease in its hands.
-DONE, OF, EPOCH, PROCESSED, HOLDING, BIRTHS = range(6)
+# the epoch, how many messages of it are dealt with; whether it has a wake lease in its hands; and
+# how often it was born. A saboteur notes that it keeps a copy.
+DONE, OF, EPOCH, PROCESSED, HOLDING, BIRTHS, HOARDED = range(7)
 
-# Words of the book: whether the play is over, and the life of each of the cast; 0: is to die.
-CURTAIN, LIVE = range(2)
+# Words of the book: whether the play is over, whether who was told to hoard may begin, and the life
+# of each of the cast; 0: is to die.
+CURTAIN, HOARD, LIVE = range(3)
 
 
 def now_ns() -> int:
@@ -246,7 +248,7 @@ async def _connected(part: Part) -> AsyncGovernor:
 async def _send(part: Part, source: MessageSource, counted: _Counted) -> None:
     """One message to each worker; counted when it is said that no suspend can strand it."""
     row = part.row
-    if part.sabotage == "greedy":
+    if "greedy" in part.sabotage:
         (await counted.acquire("a message")).close()
     trackers = [subscriber.tracker for subscriber in source.subscribers()]
     await source.send(row[SENT].to_bytes(8, "little"))
@@ -287,9 +289,10 @@ class _Watched:
         """The next one; note that it is there."""
         while (baton := await self._channel.receive_baton(processed)) is not None:
             self._part.row[HOLDING] = 1
-            if self._part.sabotage == "hoard":
+            if "hoard" in self._part.sabotage and self._part.sibling(BOOK)[HOARD]:
+                self._part.row[HOARDED] = 1
                 self._hoard.append(baton.wake_lease.dup())
-            if self._part.sabotage != "loose":
+            if "loose" not in self._part.sabotage:
                 return baton
             baton.wake_lease.close()
         return None
@@ -298,7 +301,7 @@ class _Watched:
 def play_worker(part: Part) -> None:
     """Deal with the messages of whichever head is there; know nothing of suspends."""
     part.row[BIRTHS] += 1
-    if part.sabotage == "barren" and part.row[BIRTHS] > 1:
+    if "barren" in part.sabotage and part.row[BIRTHS] > 1:
         return
     asyncio.run(_as_long_as_it_plays(part, _serve_heads(part)))
 

@@ -13,13 +13,13 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.demo.tally import note_delay, typical_delay
 from holdfast.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
@@ -48,7 +48,7 @@ def play_rally(part: Part) -> None:
     part.wait_for_go()
     seen = 0
     while part.playing():
-        if part.sabotage == "asleep" and part.number and row[HITS] == DEAF_AFTER:
+        if "asleep" in part.sabotage and part.number and row[HITS] == DEAF_AFTER:
             poll.unregister(state.fileno())
         if state.version != 0 and not poll.poll(SILENCE_MS):
             # The other side may have died. But if it has committed, we should have heard of it.
@@ -119,12 +119,9 @@ class Rallying:
     def _tallies(self) -> list[memoryview]:
         return [player.row for player in self._players]
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """The rally ends where it is."""
-        for player in self._players:
-            player.say("stop")
-        for player in self._players:
-            player.stop()
+        yield from leave(*self._players)
 
     def promises(self) -> Sequence[Promise]:
         """No wake-up is lost where no other one would cover it."""

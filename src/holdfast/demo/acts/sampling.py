@@ -16,13 +16,13 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.demo.sample import SIZE, Host, Sample, Torn
 from holdfast.demo.tally import note_delay, typical_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
@@ -40,7 +40,7 @@ DEATHS_MAX = 40
 SABOTAGE = {
     "torn": "some records are committed half by half",
     "back": "the reader is now and then shown an older record again",
-    "deaf": "the watcher waits on a descriptor that is none of the state's",
+    "deaf": "the watcher does not wait on its descriptor, until it has missed something",
     "heirless": "whoever stands by for the sampler is never told to go on",
 }
 
@@ -65,7 +65,7 @@ def play_sampler(part: Part) -> None:
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         with state.transaction() as txn:
             record = host.sample(txn.version + 1, part.number, pid, now_ns).pack()
-            if part.sabotage == "torn" and not txn.version % 50:
+            if "torn" in part.sabotage and not txn.version % 50:
                 record = record[: SIZE // 2] + bytes(txn.data[SIZE // 2 :])
             txn.data[:] = record
         row[COMMITS] += 1
@@ -117,7 +117,7 @@ def play_reader(part: Part) -> None:
             data = state.read()
             if data == last:
                 continue  # the same bytes again: nothing new to judge
-            if part.sabotage == "back" and older and not row[VERSIONS] % 10:
+            if "back" in part.sabotage and older and not row[VERSIONS] % 10:
                 judge.judge(older)
             judge.judge(data)
             older, last = last, data
@@ -130,8 +130,7 @@ def play_watcher(part: Part) -> None:
     row = part.row
     judge = Judge(row)
     poll = select.poll()
-    nowhere, _keep_open = os.pipe()
-    poll.register(nowhere if part.sabotage == "deaf" else state.fileno(), select.POLLIN)
+    poll.register(state.fileno(), 0 if "deaf" in part.sabotage else select.POLLIN)
     part.ready()
     seen = 0
     while part.playing():
@@ -140,6 +139,7 @@ def play_watcher(part: Part) -> None:
             if state.version > seen and not poll.poll(GRACE_MS):
                 row[LOST] += 1
                 seen = state.version
+                poll.modify(state.fileno(), select.POLLIN)  # who was deaf listens from now on
             continue
         row[WAKES] += 1
         if not state.changed():
@@ -205,7 +205,7 @@ class Sampling:
         self._killed_ns = self._sampler.kill()
         self._deaths += 1
         self._sampler = self._standby
-        if self._stage.sabotage != "heirless":
+        if "heirless" not in self._stage.sabotage:
             self._sampler.say("go")
 
     def _see_successor(self) -> None:
@@ -243,22 +243,20 @@ class Sampling:
             Line("watcher", "reads on change", watcher[READS], (self._watcher,), _verdict(watcher)),
         )
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """First the writer; the others must have its last version before they stop."""
         limit = time.monotonic() + SUCCESSION_LIMIT_S
         while self._killed_ns and time.monotonic() < limit:
             self._see_successor()
-            time.sleep(0.01)
-        self._sampler.stop()
-        self._standby.stop()
+            yield
+        yield from leave(self._sampler, self._standby)
         newest = self._state.version
         limit = time.monotonic() + GRACE_MS / 1000
         while self._watcher.row[NEWEST] < newest and time.monotonic() < limit:
-            time.sleep(0.001)
+            yield
         untold = self._watcher.row[NEWEST] < newest
-        self._watcher.stop()
+        yield from leave(self._watcher, self._reader)
         self._watcher.row[LOST] += untold
-        self._reader.stop()
 
     def promises(self) -> Sequence[Promise]:
         """Torn reads, versions that go back, lost wake-ups, deaths that stop somebody."""

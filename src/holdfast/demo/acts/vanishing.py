@@ -12,15 +12,15 @@ import signal
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.promise import Promise
-from holdfast.state import Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from holdfast.demo.player import Part
     from holdfast.demo.stage import Player, Stage
+    from holdfast.state import Namespace
 
 __all__ = ["SABOTAGE", "Vanishing", "play_mayflies"]
 
@@ -29,7 +29,7 @@ PAUSE_S = 0.02
 LIFE_MAX_S = 0.003
 BIRTH_LIMIT_S = 10.0
 
-SABOTAGE = {"ghost": "the states of the mayflies are retained"}
+SABOTAGE = {"ghost": "whoever lets the mayflies live keeps their states to the end"}
 
 LIVED, KILLED, STAYED, COMMITTED = range(4)
 ENDS = ("close", "exit", "kill")
@@ -38,16 +38,16 @@ ENDS = ("close", "exit", "kill")
 def play_mayflies(part: Part) -> None:
     """Let one live and die, look at what is left, and again."""
     os.nice(5)
-    namespace = part.namespace
-    if part.sabotage == "ghost":
-        namespace = Namespace(namespace.path, retain=True)
-    row = part.row
+    namespace, row = part.namespace, part.row
+    ghosts = {}
     part.ready()
     part.wait_for_go()
     while part.playing():
         name = f"mayfly.{row[LIVED] % NAMES}"
         end = part.chance.choice(ENDS)
         row[COMMITTED] = 0
+        if "ghost" in part.sabotage and name not in ghosts:
+            ghosts[name] = namespace.subscribe(name, "rw", size=8)
         parent = os.getpid()
         child = os.fork()
         if child == 0:
@@ -106,9 +106,9 @@ class Vanishing:
         note = f"{row[STAYED]} have stayed, {row[KILLED]} by SIGKILL"
         return (Line("mayflies", "make states and die", row[LIVED], (self._player,), note),)
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """Let the last one end."""
-        self._player.stop()
+        yield from leave(self._player)
 
     def promises(self) -> Sequence[Promise]:
         """Gone with its last subscriber, however that one ends."""

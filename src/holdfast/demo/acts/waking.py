@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.demo.acts import pipeline
-from holdfast.demo.acts.act import Line
+from holdfast.demo.acts.act import Line, leave
 from holdfast.demo.acts.pipeline import CAST, GOVERNOR, HEAD, WORKERS, now_ns
 from holdfast.demo.promise import Promise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from holdfast.demo.stage import Player, Stage
     from holdfast.demo.tally import Row
@@ -42,7 +42,7 @@ SPOILT_LIMIT_S = 2.0  # who was told to spoil something is not waited for as lon
 SABOTAGE = {
     "loose": "the workers let go of a wake lease at once, whatever is still to be done",
     "greedy": "the head takes a wake lease for each message",
-    "hoard": "the workers keep a copy of each wake lease",
+    "hoard": "at the end the workers keep a copy of each wake lease",
     "barren": "whoever is started in the place of a dead worker leaves at once",
 }
 
@@ -78,7 +78,7 @@ class Waking:
         self._left = 0
         self._next_s = stage.chance.uniform(*PAUSE_S)
         self._last_s = stage.seconds - CURTAIN_S
-        self._limit_s = SPOILT_LIMIT_S if stage.sabotage in SABOTAGE else REPLACED_LIMIT_S
+        self._limit_s = SPOILT_LIMIT_S if stage.sabotage & SABOTAGE.keys() else REPLACED_LIMIT_S
 
     def _new(self, number: int) -> Player:
         return self._stage.start(ROLES[number], row=self._rows[number], number=number)
@@ -178,20 +178,30 @@ class Waking:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[None]:
         """See the last death through, send no more, let the machine go down; then all leave."""
         limit = time.monotonic() + min(REST_LIMIT_S, self._limit_s)
         while self._death or (not self._kills and time.monotonic() < limit):
             self.step()
-            self._stage.pause()
+            yield
+        yield from self._let_hoard()
         self._book[pipeline.CURTAIN] = 1
-        if not self._rests():
+        if not (yield from self._rests()):
             self._left = max(1, self._cast[GOVERNOR].row[pipeline.LEASES])
         self._book[pipeline.LIVE + HEAD] = 0  # who leaves does not see to what he has sent
         for number in (HEAD, *WORKERS, GOVERNOR):
-            self._cast[number].stop()
+            yield from leave(self._cast[number])
 
-    def _rests(self) -> bool:
+    def _let_hoard(self) -> Iterator[None]:
+        """Once all else was shown: a machine that is kept awake shows nothing more."""
+        limit = time.monotonic() + REST_LIMIT_S * ("hoard" in self._stage.sabotage)
+        while time.monotonic() < limit:
+            self._book[pipeline.HOARD] = 1
+            if any(self._cast[number].row[pipeline.HOARDED] for number in WORKERS):
+                return
+            yield
+
+    def _rests(self) -> Generator[None, None, bool]:
         """Whether the machine goes down, and again, when the head has sent its last message."""
         governor, head = (self._cast[number].row for number in (GOVERNOR, HEAD))
         limit = time.monotonic() + min(REST_LIMIT_S, self._limit_s)
@@ -201,7 +211,7 @@ class Waking:
                 entries = governor[pipeline.ENTRIES] + 1  # one may be under way
             if entries is not None and governor[pipeline.ENTRIES] > entries:
                 return True
-            self._stage.pause()
+            yield
         return False
 
     def promises(self) -> Sequence[Promise]:
