@@ -60,6 +60,9 @@ class Warden:
             stderr=subprocess.PIPE,
             pass_fds=passed,
             env=os.environ | {"PIDS": str(self.pids)},
+            # SIGTSTP stops nobody in an orphaned process group (setpgid(2)); in a container ours
+            # may be one. That of a child in a group of its own is not, as long as we live.
+            process_group=0,
         )
         for fd in passed:
             os.close(fd)
