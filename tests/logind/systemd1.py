@@ -68,6 +68,7 @@ class Systemd:
         result: How jobs end: ``done``, or ``failed`` where the machine could not go down.
         permitted: What PolicyKit allows to all but root.
         started_ns: CLOCK_MONOTONIC when the last unit was started.
+        on_start: Called, in the thread, with the name of each unit that logind starts.
         on_sleep: Called, in the thread, when the machine wakes up after a job that ends well.
     """
 
@@ -78,6 +79,7 @@ class Systemd:
         self.result = "done"
         self.permitted: set[str] = set()
         self.started_ns = 0
+        self.on_start: Callable[[str], None] = lambda _: None
         self.on_sleep: Callable[[], None] = lambda: None
         self._address = address
         self._jobs = 0
@@ -204,6 +206,7 @@ class Systemd:
         self.started_ns = time.monotonic_ns()
         self._jobs += 1
         unit = message.body[0]
+        self.on_start(unit)
         self.transcript.say(f"StartUnit {unit}")
         task = self._loop.create_task(self._run_job(self._jobs, unit))
         self._tasks.add(task)
