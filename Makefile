@@ -24,6 +24,8 @@ CC ?= cc
 
 # Loops of the longer programs; give them on the command line: make soak MINUTES=60
 MINUTES ?= 10
+# Of each simulated scenario `make soak` explores so many seeds at least, however long that takes.
+SEEDS ?= 10000
 SANITIZE ?= address
 # More arguments for pytest: make test ARGS='-k clock -x'
 ARGS ?=
@@ -88,8 +90,8 @@ bench: $(VENV)/stamp-bench ## measure beside the peers; JSON and pictures in ben
 kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a commit
 	$(BIN)/python -m pytest tests/kill -q -s --full --timeout=3600 $(ARGS)
 
-soak: $(VENV)/stamp-test ## long random runs: MINUTES=n
-	$(BIN)/python -m pytest tests/soak -q -s --minutes=$(MINUTES) --timeout=0 $(ARGS)
+soak: $(VENV)/stamp-test ## long random runs: MINUTES=n, and SEEDS=n of each scenario
+	$(BIN)/python -m pytest tests/soak -q -s --minutes=$(MINUTES) --seeds=$(SEEDS) --timeout=0 $(ARGS)
 
 fuzz: $(VENV)/stamp-test ## broken packets for whatever reads packets: MINUTES=n
 	$(BIN)/python -m tests.fuzz.decoders --minutes $(MINUTES) $(ARGS)

@@ -12,6 +12,7 @@ pytest_plugins = ["tests.fixtures_lease", "tests.fixtures_postgres", "tests.fixt
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="long tests in full, not in short form")
     parser.addoption("--minutes", type=float, help="run the soak tests, all together so long")
+    parser.addoption("--seeds", type=int, default=1, help="of each scenario, in the soak tests")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -30,6 +31,12 @@ def full(pytestconfig: pytest.Config) -> bool:
 def soak_seconds(pytestconfig: pytest.Config) -> float:
     """How long all soak tests together may take."""
     return float(pytestconfig.getoption("--minutes")) * 60
+
+
+@pytest.fixture(scope="session")
+def soak_seeds(pytestconfig: pytest.Config) -> int:
+    """How many seeds of each scenario a soak test explores at least, however long that takes."""
+    return int(pytestconfig.getoption("--seeds"))
 
 
 @pytest.fixture(scope="session")
