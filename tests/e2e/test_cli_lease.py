@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import lease
+from holdfast.cli.main import run as holdfast
 from tests.e2e.lease_terminal import LOCAL, PROGRAM, SQLITE, Terminal, terminal_on
 from tests.e2e.terminal import PATIENCE_S, ended, line, until
 
@@ -271,12 +273,21 @@ def test_a_watch_into_a_pipe_that_closes_ends_quietly(local: Terminal) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_2(local: Terminal, arguments: list[str]) -> None:
-    done = local.run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
-    assert local.held() == []
+def test_wrong_usage_is_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    monkeypatch.setenv("HOLDFAST_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("HOLDFAST_STORE", LOCAL)
+    assert holdfast(["lease", *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert "Traceback" not in told.err
+    with lease.open(LOCAL) as leases:
+        assert not leases.records()
 
 
 @pytest.mark.parametrize(
@@ -302,17 +313,20 @@ def test_a_store_that_is_away_has_its_code(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_each_verb_has_an_example(local: Terminal, verb: str) -> None:
-    shown = local.run(verb, "--help").stdout
+def test_the_help_of_each_verb_has_an_example(
+    capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    assert holdfast(["lease", verb, "--help"]) == 0
+    shown = capsys.readouterr().out
     assert f"\n    holdfast lease {verb}" in shown
     assert "--store URL" in shown
     assert "--json" in shown
 
 
 def test_the_tests_name_every_verb() -> None:
-    from holdfast.cli.lease import lease
+    from holdfast.cli.lease import lease as noun
 
-    assert list(lease.commands) == VERBS
+    assert list(noun.commands) == VERBS
 
 
 def test_the_exit_codes_of_the_supervisor_are_those_of_the_table() -> None:

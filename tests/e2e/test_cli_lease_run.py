@@ -139,8 +139,11 @@ def test_an_old_flock_line_needs_no_dashes(local: Terminal) -> None:
 
 def watches_a_file(pid: int) -> bool:
     """Whether it has a descriptor of inotify(7): so a lease in shared memory is waited for."""
-    descriptors = Path(f"/proc/{pid}/fd")
-    return any(one.readlink().name == "anon_inode:inotify" for one in descriptors.iterdir())
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed while we looked
+            if one.readlink().name == "anon_inode:inotify":
+                return True
+    return False
 
 
 def test_a_closed_standard_error_does_not_stop_the_command(local: Terminal) -> None:

@@ -202,7 +202,7 @@ def test_a_suspend_waits_until_the_command_has_ended(terminal: Terminal) -> None
     code, told = ended(child)
     assert code == 7
     assert "the machine is about to go down: the command gets SIGINT" in told
-    assert list(terminal.status().listeners) == []
+    assert until(lambda: list(terminal.status().listeners) == [])
 
 
 @pytest.mark.parametrize(("choice", "wait", "code"), [("go-on", "40", 0), ("abort", "1", 75)])

@@ -166,7 +166,7 @@ def counted(url: str, directory: Path) -> int:
 # Reads, is stopped for a while, and writes what it has worked out: all in good faith.
 STOPPED = """
     gated = sys.argv[3] == "gated"
-    with leases.hold("n", duration=1) as held:
+    with leases.hold("n", duration=2) as held:
         first = held.record
         while held.record == first:  # not while it makes a file: others would wait for that
             time.sleep(0.01)
