@@ -59,6 +59,7 @@ class Line(Closing):
         self._frames = Frames(ANSWER_BYTES_MAX)
         self._came: list[tuple[bytes, list[int]]] = []
         self._next_id = 0
+        self._timeout_s: float | None = None
         self.broken = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -69,7 +70,12 @@ class Line(Closing):
             raise refused(error, path, service) from error
 
     def call(
-        self, method: str, parameters: object, descriptors: Sequence[int] = ()
+        self,
+        method: str,
+        parameters: object,
+        descriptors: Sequence[int] = (),
+        *,
+        timeout_s: float | None = None,
     ) -> tuple[Message, Descriptors]:
         """Call, and wait for the answer and what came with it.
 
@@ -77,7 +83,10 @@ class Line(Closing):
 
         Raises:
             HoldfastError: The one that the service answered with; or `gone`.
+            Unavailable: Not a word came for `timeout_s` seconds. The call is withdrawn: the service
+                hears of that as soon as it listens.
         """
+        self._wait_at_most(timeout_s)
         number = self._ask(method, parameters, descriptors, more=False)
         message, came = self._answer(number)
         self.broken |= message.continues  # more was not asked for, and nobody would read it
@@ -89,6 +98,7 @@ class Line(Closing):
         Raises:
             HoldfastError: As of `call`.
         """
+        self._wait_at_most(None)
         number = self._ask(method, parameters, (), more=True)
         settled = False
         try:
@@ -106,7 +116,13 @@ class Line(Closing):
         Raises:
             HoldfastError: `gone`.
         """
+        self._wait_at_most(None)
         self._send(encode_call(method, parameters, oneway=True), ())
+
+    def _wait_at_most(self, timeout_s: float | None) -> None:
+        if timeout_s != self._timeout_s:
+            self._socket.settimeout(timeout_s)
+            self._timeout_s = timeout_s
 
     def _ask(
         self, method: str, parameters: object, descriptors: Sequence[int], *, more: bool
@@ -140,6 +156,9 @@ class Line(Closing):
             sent = send_some(self._socket, frame, descriptors)
             if sent < len(frame):
                 self._socket.sendall(memoryview(frame)[sent:])
+        except TimeoutError as error:
+            self.broken = True
+            raise self._silent() from error
         except OSError as error:
             self.broken = True
             self._say_why()
@@ -178,6 +197,9 @@ class Line(Closing):
     def _read(self) -> tuple[bytes, list[int]]:
         try:
             data, descriptors = receive(self._socket, _READ_BYTES)
+        except TimeoutError as error:
+            self.broken = True
+            raise self._silent() from error
         except (Truncated, OSError) as error:
             self.broken = True
             raise self._lost(error.strerror or str(error)) from error
@@ -188,6 +210,13 @@ class Line(Closing):
 
     def _lost(self, why: str) -> HoldfastError:
         return self._gone(f"the {self._service} does not answer any more ({why})", on=self._path)
+
+    def _silent(self) -> HoldfastError:
+        return Unavailable(
+            f"the {self._service} lives, and has not answered for {self._timeout_s:g} s",
+            on=self._path,
+            hint="if it was stopped by a signal, `kill -CONT` lets it go on",
+        )
 
     def close(self) -> None:
         """End the connection."""
@@ -231,17 +260,24 @@ class Client(Closing):
         self._give_back(self._take())
 
     def call(
-        self, method: str, parameters: object, kind: type[T], descriptors: Sequence[int] = ()
+        self,
+        method: str,
+        parameters: object,
+        kind: type[T],
+        descriptors: Sequence[int] = (),
+        *,
+        timeout_s: float | None = None,
     ) -> tuple[T, Descriptors]:
         """Call and wait; the answer, checked, and the descriptors that came with it.
 
         Raises:
             HoldfastError: The one that the service answered with; or `gone`.
+            Unavailable: Not a word came for `timeout_s` seconds; the call is withdrawn.
             Closed: The client was closed.
         """
         line = self._take()
         try:
-            message, came = line.call(method, parameters, descriptors)
+            message, came = line.call(method, parameters, descriptors, timeout_s=timeout_s)
         finally:
             self._give_back(line)
         try:

@@ -116,6 +116,26 @@ def test_who_has_gone_is_said_once_and_then_tried_again(place: Path) -> None:
         echo(client, "z")
 
 
+def test_a_call_may_wait_for_a_limited_time(client: Client, service: ServiceThread) -> None:
+    echo(client, "connected")
+    with pytest.raises(Unavailable, match=r"has not answered for 0\.05 s") as caught:
+        client.call("org.example.Wait", Text("w"), Text, timeout_s=0.05)
+    assert not isinstance(caught.value, GovernorGone)
+    assert caught.value.hint is not None
+    until_now(lambda: service.service.withdrawn == ["w"], "the withdrawal")
+    assert echo(client, "after") == "after"  # by a new connection, and without a limit again
+    assert len(service.service.opened) == 2
+    # A limit is a call's, and not its connection's.
+    client.call("org.example.Echo", Text("in time"), Text, timeout_s=PATIENCE_S)
+    with ThreadPoolExecutor() as threads:
+        waits = threads.submit(client.call, "org.example.Wait", Text("x"), Text)
+        until_now(lambda: len(service.service.waiting) == 2)
+        service.service.waiting[1].connection.loop.call_soon_threadsafe(
+            service.service.waiting[1].answer, Text("at last")
+        )
+        assert waits.result(PATIENCE_S)[0].text == "at last"
+
+
 def test_a_call_that_waits_hears_that_the_service_ends(place: Path) -> None:
     with ServiceThread(place / "s") as service, ThreadPoolExecutor() as threads:
         client = Client(str(place / "s"), gone=GovernorGone)
