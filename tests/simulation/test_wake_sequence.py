@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.testing.world import World, explore, first_failure
+from holdfast.wake.governor.pipelines import Pipelines
 from tests.simulation import wake_sequence_scenarios as scenarios
 from tests.simulation.every_process import assert_the_same_in_every_process
 from tests.simulation.wake_sequence_host import Broken, Flow, Host, Token
@@ -38,6 +39,7 @@ MISSED: dict[str, tuple[Scenario, int, str]] = {
     "answer-when-held": (scenarios.steady, 100, STRANDED),
     "unknown-at-first": (scenarios.rebirths, 100, STRANDED),
     "released-at-the-end": (scenarios.rebirths, 100, STAYS_UP),
+    "held-until-processed": (scenarios.steady, 100, STRANDED),
     "late-is-passed-on": (scenarios.chains, 100, STRANDED),
     "absent-is-not-owed": (scenarios.deserted, 100, STAYS_UP),
     "expected-for-a-time": (scenarios.deserted, 100, STAYS_UP),
@@ -65,6 +67,25 @@ def test_without_a_safeguard_something_is(safeguard: str) -> None:
     print(failed.seed, failed.error)
     assert what in str(failed.error)
     explore(scenario, range(failed.seed + 1))
+
+
+# What the heads' accounts show as well, which the governor looks at whenever it goes down.
+ACCOUNTED = ("answer-when-held", "held-until-processed")
+
+
+@pytest.mark.parametrize("safeguard", ACCOUNTED)
+def test_the_governor_sees_by_the_accounts_alone_that_messages_are_stranded(
+    safeguard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Host, "check", lambda _: None)  # which knows what nobody tells
+    scenario, bound, _ = MISSED[safeguard]
+    stranding = functools.partial(scenario, without=safeguard)
+    failed = first_failure(stranding, range(bound))
+    assert failed is not None
+    assert "stranded by the accounts" in str(failed.error)
+    assert "optimistic" in str(failed.error) or "head" in str(failed.error), "it is named"
+    monkeypatch.setattr(Pipelines, "entered", lambda *_: None)
+    stranding(World(failed.seed))  # and if it did not look, nobody would know
 
 
 def test_every_safeguard_is_missed_somewhere() -> None:

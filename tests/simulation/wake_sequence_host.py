@@ -31,6 +31,7 @@ from holdfast.wake.model import (
     Failed,
     GoDown,
     Grant,
+    Report,
     Requester,
     Slept,
     WakeLeaseKind,
@@ -348,7 +349,7 @@ class Governed:
                 case "status":
                     ours.send("status", self.pure.status().state.value)
                 case "answered":
-                    self.do(self.pure.answered(listener, more[0], now_ns))
+                    self.do(self.pure.answered(listener, more[0], now_ns, *more[1:]))
                 case "acquire":
                     lease_id = self._next()
                     self._asking[lease_id] = ours
@@ -380,6 +381,9 @@ class Governed:
                     self._listeners[listener_id].send("call", call_id, moment.value)
                 case GoDown(attempt):
                     self.host.enter(attempt)
+                case Report("stranded", _, sentence):
+                    # By the heads' accounts; the host knows it by itself, too.
+                    raise self.host.broken(f"stranded by the accounts: {sentence}")
                 case WakeUp():
                     self.host.wake()
                 case _:

@@ -88,6 +88,12 @@ def holds_on(receiver: Receiver[Any]) -> None:
     receiver.ended = True
 
 
+def done_at_the_first(receiver: Receiver[Any]) -> Any:
+    """The baton is for the messages; one is processed, so it has done its work."""
+    done, receiver.held = receiver.held, None
+    return done
+
+
 def closes_what_is_late(stage: Stage, baton: Copy) -> None:
     baton.close()
 
@@ -117,6 +123,7 @@ SAFEGUARDS: Mapping[str, Patches] = {
     "answer-when-held": ((Sender, "_may_answer", answers_at_once),),
     "unknown-at-first": ((Sender, "__init__", believes_to_be_awake),),
     "released-at-the-end": ((Receiver, "end", holds_on),),
+    "held-until-processed": ((Receiver, "_done", done_at_the_first),),
     "late-is-passed-on": ((Stage, "done_at_once", closes_what_is_late),),
     "absent-is-not-owed": ((Client, "owed", property(owed_to_nobody)),),
     "expected-for-a-time": ((Clients, "wait_from", waits_for_ever),),

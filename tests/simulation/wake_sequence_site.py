@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.testing.world import Later, Node, Sleep
+from holdfast.wake.accounts import Account
 from holdfast.wake.sequence import (
     Acquire,
     Answer,
@@ -84,6 +85,10 @@ class Server:
                     self.perform(
                         self.machine.asked(number, batons, self.now_ns(), processed=processed)
                     )
+                case "let go":
+                    self.machine.lets_go(number, *more)
+                case "leaves":
+                    self.machine.leaves(number, *more)
 
         def ended() -> None:
             line = self.lines.get(number)
@@ -144,6 +149,7 @@ class Head(Server):
         self.leases = host.governor.connect(node)
         self.covered: Later[None] = Later("a wake lease")
         self.resumes = 0
+        self.account: Account | None = None  # as it was before the resume
         self.calls.hears = self.leases.hears = self.hears
         self.calls.send("listen", "head")
         node.spawn(self.working(), daemon=True)
@@ -172,7 +178,9 @@ class Head(Server):
             self.before_suspend(call_id)
         else:
             self.resumes += 1
+            self.account = self.machine.account()
             self.perform(self.machine.after_resume(call_id, self.now_ns()))
+            self.account = None
         self.check_cost()
 
     def before_suspend(self, call_id: int) -> None:
@@ -198,7 +206,7 @@ class Head(Server):
             case Acquire():
                 self.leases.send("acquire", "optimistic-lease-baton")
             case Answer(call):
-                self.calls.send("answered", call)
+                self.calls.send("answered", call, self.account or self.machine.account())
             case Covered():
                 covered, self.covered = self.covered, Later("a wake lease")
                 covered.resolve(None)
@@ -297,6 +305,7 @@ class Client:
         self.messages = messages
         self.batons = batons
         self.receiver: Receiver[Copy] = Receiver()
+        self.index = 0  # of the baton that is held
         self.flow: Flow | None = None
         self.inbox: deque[Way | None] = deque()  # where each has been before; None: the end
         self.arrived: Later[None] = Later("a message")
@@ -318,9 +327,12 @@ class Client:
             case "baton":
                 assert copy is not None
                 arrival = self.receiver.arrived(copy, *more)
+                if self.receiver.held is copy:
+                    self.index = more[0]
                 if arrival.released is not None:
                     arrival.released.close()
                 if arrival.done is not None:
+                    self.let_go(more[0])
                     self.stage.done_at_once(arrival.done)
                 self.ask()
 
@@ -358,7 +370,12 @@ class Client:
         self.flow.processed += len(ways)
         done = self.receiver.processed(len(ways))
         if done is not None:
+            self.let_go(self.index)
             self.stage.done_with(done)
+
+    def let_go(self, index: int) -> None:
+        """Say so, before the baton is closed or passed on."""
+        self.batons.send("let go", self.receiver.epoch, index, self.receiver.index)
 
     def end(self) -> None:
         self.batons.close()

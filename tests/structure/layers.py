@@ -50,6 +50,7 @@ PURE = {
     "lease.keeper",
     "lease.scripts",
     "membership",
+    "wake.accounts",
     "wake.model",
     "wake.backends.logind_cycle",
     "wake.causes",

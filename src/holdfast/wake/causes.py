@@ -20,6 +20,8 @@ __all__ = ["clause", "explain", "held_by", "seconds", "sentences"]
 
 # A listener that answered faster than this is not worth a sentence.
 _NOTABLE_NS: Final = 100_000_000
+# So many pipelines are named, the worst.
+_PIPELINES_MAX: Final = 16
 
 _WANTED: Final = {
     Trigger.REQUEST: "somebody asked for it",
@@ -94,6 +96,7 @@ def sentences(attempt: Attempt, now_ns: int, holders: Mapping[int, str] | None =
     told = [f"Attempt {attempt.number} began {ago} ago because {_WANTED[attempt.trigger]}."]
     before = [call for call in attempt.calls if call.moment is Moment.BEFORE_SUSPEND]
     told += _calls(before, now_ns)
+    told += _pipelines(attempt)
     told += _reasons(attempt, now_ns, holders)
     told += _calls([call for call in attempt.calls if call not in before], now_ns)
     return told
@@ -112,6 +115,32 @@ def _calls(calls: Iterable[CallRecord], now_ns: int) -> list[str]:
             continue
         how = _ENDINGS[call.ending].format(took=seconds(took_ns))
         found.append(f"Listener {call.listener}, called {when}, {how}.")
+    return found
+
+
+def _pipelines(attempt: Attempt) -> list[str]:
+    """Whether all that was sent had been processed when the back-end was entered."""
+    if attempt.entered_ns is None:
+        return []
+    found = []
+    pipelines = sorted(attempt.pipelines, key=lambda each: (-each.stranded, -each.unknown))
+    for each in pipelines[:_PIPELINES_MAX]:
+        who = f"the pipeline {each.name} by {each.by}"
+        if each.stranded:
+            found.append(
+                f"STRANDED: {each.stranded} messages of {who} were neither processed nor under a "
+                "wake lease when the machine went down."
+            )
+        if each.unknown:
+            found.append(
+                f"Of {each.unknown} messages of {who} a client had the wake lease, and has never "
+                "said that it processed them."
+            )
+    fine = [each for each in pipelines if not each.stranded and not each.unknown]
+    sent = sum(each.account.sent for each in fine)
+    if sent:
+        which = "1 pipeline" if len(fine) == 1 else f"{len(fine)} pipelines"
+        found.append(f"Nothing of {which} was stranded, of {sent} messages sent so far.")
     return found
 
 
@@ -154,6 +183,14 @@ def explain(status: Status, now_ns: int, holders: Mapping[int, str] | None = Non
         told.append("So does 1 more." if more == 1 else f"So do {more} more.")
     if status.state is Phase.AWAKE and not status.wake_leases:
         told.append(_nothing_forbids(status, now_ns))
+    if status.stranded:
+        told.append(
+            f"STRANDED so far: {status.stranded} messages, neither processed nor under a wake "
+            "lease when the machine went down. The log names their pipelines."
+        )
+    if status.saved:
+        by = "1 wake lease" if status.saved_by == 1 else f"{status.saved_by} wake leases"
+        told.append(f"Saved from stranding so far: {status.saved} messages, by {by}.")
     if status.attempt is not None:
         told += sentences(status.attempt, now_ns, holders)
     return told

@@ -40,6 +40,10 @@ class Status(msgspec.Struct, frozen=True):
         listeners: The names of those who are asked before a suspend, oldest first.
         requests: How many suspends are asked for.
         backend: How the machine goes down: "simulated", "logind", "command".
+        stranded: How many messages of pipelines were neither processed nor under a wake lease when
+            the machine went down. More than 0 is a fault: the log and `why` name the pipeline.
+        saved: How many messages would have been stranded, but for a wake lease.
+        saved_by: How many wake leases were taken for them.
     """
 
     state: str
@@ -54,6 +58,9 @@ class Status(msgspec.Struct, frozen=True):
     listeners: tuple[str, ...]
     requests: int
     backend: str
+    stranded: int = 0
+    saved: int = 0
+    saved_by: int = 0
 
 
 def status_of(seen: wire.Seen) -> Status:
@@ -71,6 +78,9 @@ def status_of(seen: wire.Seen) -> Status:
         listeners=seen.listeners,
         requests=seen.requests,
         backend=seen.backend,
+        stranded=seen.stranded,
+        saved=seen.saved,
+        saved_by=seen.saved_by,
     )
 
 

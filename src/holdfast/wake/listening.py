@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from holdfast.closing import Closing
 from holdfast.errors import HoldfastError, InvalidArgument
 from holdfast.wake import wire
+from holdfast.wake.accounts import Account
 from holdfast.wake.model import NAME_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ class Listener(Closing):
         self._running = asyncio.get_running_loop().create_task(work, name=f"{self.name} listens")
 
     async def _before(self, request: Request) -> None:
+        said = None
         try:
             if self._before_suspend is not None:
-                await self._before_suspend()
+                said = _answer(await self._before_suspend())
         except Exception as error:  # noqa: BLE001 - it is the user's function
             self._report(error, "before_suspend")
             await self._stay_up()
         finally:
-            request.answer()
+            request.answer(said)
 
     async def _stay_up(self) -> None:
         room = NAME_BYTES_MAX - len(" failed")
@@ -97,14 +99,15 @@ class Listener(Closing):
         if before is not None and not before.done():
             before.cancel()
             await asyncio.wait([before])
+        said = None
         try:
             if self._after_resume is not None:
-                await self._after_resume()
+                said = _answer(await self._after_resume())
         except Exception as error:  # noqa: BLE001 - it is the user's function
             self._report(error, "after_resume")
         finally:
             self._let_go()
-            request.answer()
+            request.answer(said)
 
     def _let_go(self) -> None:
         failed, self._failed = self._failed, None
@@ -135,6 +138,11 @@ class Listener(Closing):
             self._governor.forget(self)
             if not self._connection.closed:
                 self._connection.tell(wire.UNLISTEN, wire.Listening(self.number))
+
+
+def _answer(result: object) -> wire.Answered | None:
+    """What the governor is told: the account, if the function has returned one."""
+    return wire.Answered(result) if isinstance(result, Account) else None
 
 
 def check_callback(function: Callback | None, what: str) -> None:

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, fields
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from holdfast.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from holdfast.wake.accounts import Pipeline
 
 __all__ = [
     "NAME_BYTES_MAX",
@@ -243,7 +246,7 @@ class Report:
 
     Attributes:
         signature: Which watchdog: "long-wake-lease", "suspend-loop", "no-suspend", "stuck",
-            "slow-listener".
+            "slow-listener", "stranded".
         names: Whom it names, the worst first.
         sentence: What it found, for people.
     """
@@ -341,6 +344,7 @@ class Attempt:
         leases: The leases that forbade it, oldest first, at most `Config.leases_shown`.
         blockers: Why it did not go down, in the order in which that came to be known.
         outcome: What the back-end said; None: nothing, or not yet.
+        pipelines: What the heads of pipelines accounted for, as they answered.
     """
 
     number: int
@@ -352,6 +356,7 @@ class Attempt:
     leases: tuple[HeldLease, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     outcome: Slept | Failed | None = None
+    pipelines: tuple[Pipeline, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +379,9 @@ class Status:
         requests: How many suspends are asked for.
         next_attempt_ns: Not before then, because the last attempts failed; None: at any time.
         attempt: The one that goes on, or the last one; None: there was none yet.
+        stranded: Messages of pipelines that were neither processed nor under a wake lease when the
+            machine went down, in all attempts.
+        saved, saved_by: Messages that would have been stranded, but for so many wake leases.
     """
 
     state: Phase
@@ -390,6 +398,9 @@ class Status:
     requests: int
     next_attempt_ns: int | None
     attempt: Attempt | None
+    stranded: int = 0
+    saved: int = 0
+    saved_by: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

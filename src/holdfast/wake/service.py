@@ -47,7 +47,7 @@ from holdfast.wake.model import (
     Slept,
     WakeUp,
 )
-from holdfast.wake.serving import Calls
+from holdfast.wake.serving import Calls, account_in
 from holdfast.wake.tables import Clients, HeldLeases
 from holdfast.wake.token import Pipes, TokenWatch
 
@@ -300,7 +300,8 @@ class Service:
                     said = wire.Evicted(effect.listener_id, effect.reason)
                     connection.tell(wire.EVICTED, said)
             case Report():
-                log.warning("%s: %s", effect.signature, effect.sentence)
+                level = logging.ERROR if effect.signature == "stranded" else logging.WARNING
+                log.log(level, "%s: %s", effect.signature, effect.sentence)
 
     def _begin(self, work: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(work)
@@ -341,12 +342,15 @@ class Service:
             return  # the governor will hear that it has gone
 
         def on_answer(answer: Message | HoldfastError, _: Descriptors) -> None:
+            account = None
             if isinstance(answer, HoldfastError):
                 if connection.closed:
                     return  # that it has gone is another thing than an answer
                 log.warning("listener %d could not be called: %s", effect.listener_id, answer)
+            else:
+                account = account_in(answer)
             self.carry_out(
-                self.governor.answered(effect.listener_id, effect.call_id, self.now_ns())
+                self.governor.answered(effect.listener_id, effect.call_id, self.now_ns(), account)
             )
 
         connection.start_call(_MOMENTS[effect.moment], wire.Called(effect.listener_id), on_answer)

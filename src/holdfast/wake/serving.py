@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.clock import NS_PER_S
 from holdfast.errors import InvalidArgument, OutOfSpace, Unsupported
+from holdfast.ipc.messages import parameters_as
 from holdfast.wake import wire
 from holdfast.wake.hops import Hops, Process
 from holdfast.wake.looking import Looking
@@ -18,10 +19,11 @@ from holdfast.wake.token import Token
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdfast.ipc import Request
+    from holdfast.ipc import Message, Request
+    from holdfast.wake.accounts import Account
     from holdfast.wake.service import Service
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "account_in"]
 
 WATCHERS_MAX: Final = 256
 
@@ -33,6 +35,15 @@ _ANSWERED: Final = {
     wire.SUSPEND,
     wire.WATCH,
 }
+
+
+def account_in(answer: Message) -> Account | None:
+    """What a listener accounts for in its answer; of what is no account, only a line in the log."""
+    try:
+        return parameters_as(answer, wire.Answered).account
+    except InvalidArgument as error:
+        log.warning("a listener's account is none: %s", error)
+        return None
 
 
 class Calls:
@@ -234,6 +245,9 @@ class Calls:
                 listeners=seen.listeners,
                 requests=seen.requests,
                 backend=self._service.backend.name,
+                stranded=seen.stranded,
+                saved=seen.saved,
+                saved_by=seen.saved_by,
             )
         )
 

@@ -22,9 +22,11 @@ Durations are int nanoseconds, instants int nanoseconds of CLOCK_BOOTTIME.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import msgspec
+
+from holdfast.wake.accounts import Account, Count  # noqa: TC001 - msgspec looks at them
 
 __all__ = [
     "ACQUIRE",
@@ -44,8 +46,8 @@ __all__ = [
     "WHERE",
     "WHY",
     "Acquire",
+    "Answered",
     "Called",
-    "Count",
     "Evicted",
     "HopReport",
     "Lease",
@@ -85,10 +87,6 @@ AFTER_RESUME: Final = INTERFACE + "AfterResume"
 EVICTED: Final = INTERFACE + "Evicted"
 
 
-# How many of something, as somebody says who may be anybody.
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-
-
 class Nothing(msgspec.Struct, frozen=True):
     """Parameters of who has nothing to say."""
 
@@ -118,6 +116,12 @@ class Called(msgspec.Struct, frozen=True):
     """Parameters of `BEFORE_SUSPEND` and `AFTER_RESUME`."""
 
     listener: int
+
+
+class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to `BEFORE_SUSPEND` and `AFTER_RESUME`; most listeners account for nothing."""
+
+    account: Account | None = None
 
 
 class Evicted(msgspec.Struct, frozen=True):
@@ -155,6 +159,9 @@ class Seen(msgspec.Struct, frozen=True):
     listeners: tuple[str, ...]
     requests: int
     backend: str
+    stranded: int = 0
+    saved: int = 0
+    saved_by: int = 0
 
 
 class Lease(msgspec.Struct, frozen=True):

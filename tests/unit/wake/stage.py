@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.wake.accounts import Account
 from holdfast.wake.governor import Governor
 from holdfast.wake.model import (
     Answer,
@@ -98,9 +99,11 @@ class Stage:
     def gone(self, name: str) -> list[str]:
         return self.told(self.governor.listener_gone(self.numbers[name], self.now_ns))
 
-    def answer(self, name: str, call: int | None = None) -> list[str]:
+    def answer(
+        self, name: str, call: int | None = None, account: Account | None = None
+    ) -> list[str]:
         call_id = self.calls[name] if call is None else call
-        return self.told(self.governor.answered(self.numbers[name], call_id, self.now_ns))
+        return self.told(self.governor.answered(self.numbers[name], call_id, self.now_ns, account))
 
     def suspend(self, name: str = "r", within: float | None = None) -> list[str]:
         deadline_ns = None if within is None else self.now_ns + round(within * SECOND)

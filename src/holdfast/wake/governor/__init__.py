@@ -65,7 +65,9 @@ resume-calls-began        attempt
 resume-calls-ended        attempt
 sleep-begins, -ended      none         the machine goes down of itself, is back
 shutdown-begins, -ended   none
-report                    none         a watchdog; its name is the signature
+report                    none         a watchdog; its name is the signature. "stranded": the
+                                       back-end is entered, and messages of a pipeline are neither
+                                       processed nor under a wake lease
 ========================  ===========  =========================================================
 
 Source: the specification of wake leases, sections 3 and 4; docs/design/wake.md says where this

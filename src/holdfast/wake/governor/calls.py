@@ -138,11 +138,13 @@ class Round:
         """The calls whose listeners are out of time and chose to abort."""
         return [record for record in self._records.values() if record.ending is Ending.ABORT]
 
-    def answered(self, listener_id: int, call_id: int, now_ns: int) -> None:
-        """An answer; one that nobody waits for (any more) changes nothing."""
+    def answered(self, listener_id: int, call_id: int, now_ns: int) -> Listener | None:
+        """An answer, and whose; one that nobody waits for (any more) changes nothing: None."""
         awaited = self._awaited.get(call_id)
-        if awaited is not None and awaited[0].listener_id == listener_id:
-            self._end(call_id, Ending.ANSWERED, now_ns)
+        if awaited is None or awaited[0].listener_id != listener_id:
+            return None
+        self._end(call_id, Ending.ANSWERED, now_ns)
+        return awaited[0]
 
     def gone(self, listener_id: int, now_ns: int) -> None:
         """The listener is gone; what it owes counts as answered."""

@@ -24,6 +24,7 @@ from holdfast.wake.model import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.wake.accounts import Account
     from holdfast.wake.model import Effect, Event, Failed, Requester
 
 __all__ = ["Governor"]
@@ -121,14 +122,19 @@ class Governor(Steps):
         listener = self._listeners.pop(listener_id, None)
         if listener is not None:
             self._journal.tell(now_ns, "listener-gone", listener.name, listener_id)
+            self._pipelines.gone(listener_id)
             if self._round is not None:
                 self._round.gone(listener_id, now_ns)
         return self._settle(now_ns)
 
-    def answered(self, listener_id: int, call_id: int, now_ns: int) -> list[Effect]:
-        """The listener has answered that call."""
+    def answered(
+        self, listener_id: int, call_id: int, now_ns: int, account: Account | None = None
+    ) -> list[Effect]:
+        """The listener has answered that call; the head of a pipeline, with its account."""
         if self._round is not None:
-            self._round.answered(listener_id, call_id, now_ns)
+            listener = self._round.answered(listener_id, call_id, now_ns)
+            if listener is not None and account is not None:
+                self._pipelines.answered(listener, self._round.moment, account)
         return self._settle(now_ns)
 
     # ---- requests, the back-end and the machine -----------------------------------------------
@@ -246,6 +252,9 @@ class Governor(Steps):
             requests=len(self._requests),
             next_attempt_ns=self._sleeps.next_attempt_ns,
             attempt=attempts[-1] if attempts else None,
+            stranded=self._pipelines.stranded,
+            saved=self._pipelines.saved,
+            saved_by=self._pipelines.wake_leases,
         )
 
     @property

@@ -11,6 +11,7 @@ from holdfast.wake.causes import clause
 from holdfast.wake.governor.calls import Listener, Round
 from holdfast.wake.governor.journal import Journal
 from holdfast.wake.governor.leases import Leases
+from holdfast.wake.governor.pipelines import Pipelines
 from holdfast.wake.governor.requests import Requests
 from holdfast.wake.governor.sleeps import Sleeps
 from holdfast.wake.governor.table import TRANSITIONS, Turn
@@ -64,6 +65,7 @@ class Steps:
         self._long = LongLeases(self.config, self._journal, self._timers, self._leases)
         self._loop = SuspendLoop(self.config, self._journal)
         self._no_suspend = NoSuspend(self.config, self._journal, self._leases)
+        self._pipelines = Pipelines(self._journal)
         self._listeners: dict[int, Listener] = {}
         self._told: dict[int, Listener] = {}  # who heard of the suspend and not of its end
         self._round: Round | None = None
@@ -141,6 +143,7 @@ class Steps:
             trigger = Trigger.REQUEST if self._requests else Trigger.AUTO
         self._number += 1
         self._attempt = Attempt(self._number, trigger, now_ns)
+        self._pipelines.begin()
         self._asked = False
         self._turn(Turn.BEGIN)
         # Who registers from now on is not called in this attempt, not even after it: those who
@@ -189,7 +192,11 @@ class Steps:
         self._round.close(now_ns)
         self._asked = True
         if self._attempt is not None:
-            self._attempt = replace(self._attempt, calls=self._attempt.calls + self._round.records)
+            self._attempt = replace(
+                self._attempt,
+                calls=self._attempt.calls + self._round.records,
+                pipelines=self._pipelines.of_attempt(),
+            )
 
     def _begin_after_resume(self, now_ns: int) -> None:
         self._grant(now_ns)  # those who waited for the resume come first
@@ -206,7 +213,9 @@ class Steps:
         self._begin_after_resume(now_ns)
 
     def _enter(self, what: str, now_ns: int) -> None:
-        self._attempt = replace(self._current, entered_ns=now_ns)
+        self._pipelines.entered(now_ns)
+        pipelines = self._pipelines.of_attempt()
+        self._attempt = replace(self._current, entered_ns=now_ns, pipelines=pipelines)
         self._requests.enter()
         self._loop.entered()
         self._down = {what}
@@ -312,6 +321,7 @@ class Steps:
 
     def _evict(self, listener: Listener, reason: str, now_ns: int) -> None:
         del self._listeners[listener.listener_id]
+        self._pipelines.gone(listener.listener_id)
         self._journal.tell(now_ns, "listener-evicted", listener.name, listener.listener_id, reason)
         self._journal.want(Evict(listener.listener_id, reason))
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from holdfast.wake.accounts import Account
 from holdfast.wake.sequence.effects import Deliver, Lost, Refuse, Unclaimed
 
 if TYPE_CHECKING:
@@ -46,15 +47,21 @@ class Client:
         presence: Whether there is anybody.
         sent: How many messages.
         delivered: The index of the last baton delivered.
-        processed: How many it has said to have processed, when it asked.
+        processed: How many it has said to have processed, when it asked, or let go of a baton.
+        confirms: It says so whenever it lets go of a baton.
+        let_go: The highest index of a baton that it let go of.
+        left: It has said that it processes nothing any more.
         request: Its request for a baton that waits for an answer; None: it has none.
         due: It is to get a baton as soon as it asks.
     """
 
     __slots__ = (
+        "confirms",
         "delivered",
         "due",
         "epoch",
+        "left",
+        "let_go",
         "number",
         "presence",
         "processed",
@@ -69,6 +76,9 @@ class Client:
         self.sent = 0
         self.delivered = 0
         self.processed = 0
+        self.confirms = False
+        self.let_go = 0
+        self.left = False
         self.request: object | None = None
         self.due = False
 
@@ -87,7 +97,8 @@ class Client:
         effects = self.leave()
         self.epoch = epoch
         self.presence = Presence.ATTACHED
-        self.sent = self.delivered = self.processed = 0
+        self.sent = self.delivered = self.processed = self.let_go = 0
+        self.left = False
         return effects
 
     def leave(self) -> list[Effect]:
@@ -113,6 +124,36 @@ class Client:
         self.presence = Presence.ATTACHED
         self.processed = max(self.processed, processed)
         return effects
+
+    def lets_go(self, index: int, processed: int, epoch: int) -> None:
+        """It lets go of a baton, and says how many messages it has processed."""
+        if epoch == self.epoch:
+            self.confirms = True
+            self.let_go = max(self.let_go, index)
+            self.processed = max(self.processed, processed)
+
+    def leaves(self, epoch: int) -> None:
+        """It processes nothing any more, and stays for a while."""
+        if epoch == self.epoch:
+            self.left = True
+
+    @property
+    def unprocessed(self) -> int:
+        """Messages that were sent, and of which nobody knows that they are processed or covered."""
+        return max(0, self.sent - max(self.delivered, self.processed))
+
+    def account(self, *, held: bool) -> Account:
+        """How it stands with what was sent to it.
+
+        Args:
+            held: The head has a wake lease, which covers everything.
+        """
+        if self.absent or self.left:
+            return Account()
+        covered = self.sent if held else min(self.sent, self.delivered)
+        processed = min(covered, self.processed) if self.confirms else covered
+        let_go = min(self.let_go, covered)
+        return Account(1, self.sent, covered, processed, max(0, let_go - processed))
 
     def take_delivery(self) -> Deliver:
         """The baton for what was sent until now, which is more than when its lease was taken."""

@@ -78,6 +78,14 @@ class Relay:
             return [Refuse(number, request, "ended")]
         return self.clients[number].ask(request, processed) + self._settle(now_ns)
 
+    def lets_go(self, number: int, epoch: int, index: int, processed: int) -> None:
+        """A client lets go of a baton of that index, and has processed so many messages."""
+        self.clients[number].lets_go(index, processed, epoch)
+
+    def leaves(self, number: int, epoch: int) -> None:
+        """A client processes nothing any more."""
+        self.clients[number].leaves(epoch)
+
     def subscribed(self, number: int, now_ns: int) -> list[Effect]:
         """Another client has come to that place."""
         return self.clients.subscribe(number) + self._settle(now_ns)

@@ -42,6 +42,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from holdfast.wake.accounts import Account
 from holdfast.wake.sequence.clients import Clients
 from holdfast.wake.sequence.effects import (
     Acquire,
@@ -123,7 +124,9 @@ class Sender:
         clients: By number.
         acquired: How many wake leases were taken.
         flushes: How often the governor asked.
-        saved: How many messages a wake lease was taken for, which would have been stranded.
+        saved: How many messages a wake lease was taken for, which would have been stranded: nobody
+            had said by then that they were processed.
+        saving: How many wake leases were taken for such messages.
     """
 
     __slots__ = (
@@ -135,6 +138,7 @@ class Sender:
         "lease",
         "phase",
         "saved",
+        "saving",
     )
 
     def __init__(self, *, retain_ns: int = RETAIN_NS) -> None:
@@ -144,6 +148,7 @@ class Sender:
         self.acquired = 0
         self.flushes = 0
         self.saved = 0
+        self.saving = 0
         self._call: object | None = None  # the governor's, which waits for our answer
         self._failures = 0
 
@@ -201,7 +206,29 @@ class Sender:
         self.clients[number].undelivered(epoch)
         return self._settle(now_ns)
 
+    def lets_go(self, number: int, epoch: int, index: int, processed: int) -> None:
+        """A client lets go of a baton of that index, and has processed so many messages."""
+        self.clients[number].lets_go(index, processed, epoch)
+
+    def leaves(self, number: int, epoch: int) -> None:
+        """A client processes nothing any more: it is not accounted for."""
+        self.clients[number].leaves(epoch)
+
     # -- the governor -----------------------------------------------------------------------------
+
+    def account(self) -> Account:
+        """What is told to the governor with each answer."""
+        held = self.lease is Lease.HELD
+        each = [client.account(held=held) for client in self.clients.values()]
+        return Account(
+            clients=sum(one.clients for one in each),
+            sent=sum(one.sent for one in each),
+            covered=sum(one.covered for one in each),
+            processed=sum(one.processed for one in each),
+            let_go=sum(one.let_go for one in each),
+            saved=self.saved,
+            wake_leases=self.saving,
+        )
 
     def awake(self, now_ns: int) -> list[Effect]:
         """The governor, asked after we were registered, says that it is awake."""
@@ -233,9 +260,10 @@ class Sender:
         self.lease = Lease.HELD
         self.acquired += 1
         self._failures = 0
-        for client in self.clients.values():
-            if client.due:
-                self.saved += client.sent - client.delivered
+        if self.phase is not Phase.AWAKE:
+            saved = sum(client.unprocessed for client in self.clients.values() if client.due)
+            self.saved += saved
+            self.saving += saved > 0
         return [Covered(), *self._settle(now_ns)]
 
     def failed(self, error: Exception) -> list[Effect]:

@@ -117,6 +117,20 @@ class MessageSendTracker(Closing):
             )
         )
 
+    def let_go(self, epoch: int, index: int, processed: int) -> None:
+        """The client lets go of a baton of that index, and says how many it has processed.
+
+        A channel that can tells it before the client closes the baton, so that it is known when the
+        governor asks next; it is for the account that the governor is given.
+        """
+        if not self.closed:
+            self._machine.lets_go(self._number, epoch, index, processed)
+
+    def leave(self, epoch: int) -> None:
+        """The client processes nothing any more: nobody waits for it in the account."""
+        if not self.closed:
+            self._machine.leaves(self._number, epoch)
+
     def subscribed(self) -> int:
         """Another client takes the place of the one before; its messages are counted from here.
 

@@ -185,6 +185,20 @@ class RelayTracker(Closing):
             relay.machine.asked(self._number, request, relay.now_ns(), processed=processed)
         )
 
+    def let_go(self, epoch: int, index: int, processed: int) -> None:
+        """The client lets go of a baton of that index, and says how many it has processed.
+
+        A channel that can tells it before the client closes the baton, so that it is known when the
+        governor asks next; it is for the account that the governor is given.
+        """
+        if not self.closed:
+            self._relay.machine.lets_go(self._number, epoch, index, processed)
+
+    def leave(self, epoch: int) -> None:
+        """The client processes nothing any more: nobody waits for it in the account."""
+        if not self.closed:
+            self._relay.machine.leaves(self._number, epoch)
+
     def subscribed(self) -> int:
         """Another client takes the place of the one before; gives its epoch."""
         if self.closed:

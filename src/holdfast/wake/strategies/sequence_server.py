@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
     from datetime import timedelta
 
+    from holdfast.wake.accounts import Account
     from holdfast.wake.sequence import Effect
     from holdfast.wake.strategies.surroundings import (
         BatonRequest,
@@ -100,7 +101,7 @@ class SequenceServer:
         self._numbers = 0
         self._wake_lease: WakeLeaseLike | None = None
         self._waiting: list[asyncio.Future[None]] = []
-        self._calls: set[asyncio.Future[None]] = set()
+        self._calls: set[asyncio.Future[Account | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
@@ -214,22 +215,26 @@ class SequenceServer:
                 self.perform(self.machine.flush(self._now_ns()))
         return False
 
-    async def _before_suspend(self) -> None:
+    async def _before_suspend(self) -> Account | None:
         for function in self._before_flush:
             function()
-        await self._called(self.machine.before_suspend)
+        return await self._called(self.machine.before_suspend)
 
-    async def _after_resume(self) -> None:
+    async def _after_resume(self) -> Account:
+        # As it was while the machine was down: what it does now is for the next time.
+        account = self.machine.account()
         await self._called(self.machine.after_resume)
+        return account
 
-    async def _called(self, told: Callable[[object, int], list[Effect]]) -> None:
+    async def _called(self, told: Callable[[object, int], list[Effect]]) -> Account | None:
+        """To return is to answer; with the account at the instant of the answer."""
         if self.machine.phase is Phase.ENDED:
-            return
-        call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return None
+        call: asyncio.Future[Account | None] = asyncio.get_running_loop().create_future()
         self._calls.add(call)
         try:
             self.perform(told(call, self._now_ns()))
-            await call  # to return is to answer
+            return await call
         finally:
             self._calls.discard(call)
 
@@ -271,7 +276,7 @@ class SequenceServer:
                 if wake_lease is not None:
                     wake_lease.close()
             case Answer(call):
-                _settle(call)
+                _settle(call, result=self.machine.account())
             case Covered():
                 self._let_go(None)
             case Uncovered(error):
@@ -366,11 +371,11 @@ def _as_request(request: object) -> BatonRequest:
     return known
 
 
-def _settle(future: object, error: Exception | None = None) -> None:
+def _settle(future: object, error: Exception | None = None, *, result: object = None) -> None:
     assert isinstance(future, asyncio.Future)
     if not future.done():
         with suppress(asyncio.InvalidStateError):
             if error is None:
-                future.set_result(None)
+                future.set_result(result)
             else:
                 future.set_exception(error)

@@ -28,6 +28,7 @@ import msgspec
 from holdfast.closing import Closing
 from holdfast.errors import Closed, InvalidArgument, Unavailable, Unsupported, WakeError
 from holdfast.ipc import Server, connect
+from holdfast.wake.accounts import Count  # noqa: TC001 - msgspec looks at it
 from holdfast.wake.lease import WakeLease
 from holdfast.wake.strategies.send_tracker import COVERED, MessageSendTracker
 from holdfast.wake.strategies.sequence_client import Baton
@@ -53,6 +54,7 @@ MESSAGE_BYTES_MAX: Final = 1 << 16
 _INTERFACE: Final = "org.holdfast.wake.sequence."
 _SUBSCRIBE: Final = _INTERFACE + "Subscribe"
 _RECEIVE_BATON: Final = _INTERFACE + "ReceiveBaton"
+_LET_GO: Final = _INTERFACE + "LetGo"
 
 Tracker = MessageSendTracker | RelayTracker
 
@@ -68,6 +70,13 @@ class _Subscribed(msgspec.Struct):
 
 class _Ask(msgspec.Struct):
     processed: int
+
+
+class _LetGo(msgspec.Struct, omit_defaults=True):
+    epoch: Count
+    index: Count = 0
+    processed: Count = 0
+    leaves: bool = False
 
 
 class _Given(msgspec.Struct):
@@ -194,8 +203,19 @@ class BatonSource(Closing):
                 raise InvalidArgument("no subscription", hint="subscribe first")
             processed = request.parameters(_Ask).processed
             subscriber.tracker.set_requester(_SocketRequest(request, processed))
+        elif request.method == _LET_GO:
+            self._let_go(request)
         else:
             raise Unsupported("there is no such method", on=request.method[:80])
+
+    def _let_go(self, request: Request) -> None:
+        subscriber = self._subscribers.get(request.connection)
+        said = request.parameters(_LetGo)
+        if subscriber is not None and said.leaves:
+            subscriber.tracker.leave(said.epoch)
+        elif subscriber is not None:
+            subscriber.tracker.let_go(said.epoch, said.index, said.processed)
+        request.answer()
 
     def _subscribe(self, request: Request) -> None:
         if request.connection in self._subscribers:
@@ -333,6 +353,21 @@ class BatonSubscription:
         if self._reporter is not None:
             self._reporter.hop("received", wake_lease.inode, index=given.index, processed=processed)
         return Baton(wake_lease, given.index, given.epoch)
+
+    def let_go(self, index: int, processed: int) -> None:
+        """Tell the source that a baton of that index is let go of, and how far we are.
+
+        `SequenceClient` does it, before it closes or passes on the baton.
+        """
+        self._tell(_LetGo(self.epoch, index, processed))
+
+    def leave(self) -> None:
+        """Tell the source that nobody processes what it sends any more."""
+        self._tell(_LetGo(self.epoch, leaves=True))
+
+    def _tell(self, said: _LetGo) -> None:
+        if not self._connection.closed:
+            self._connection.tell(_LET_GO, said)
 
     async def close(self) -> None:
         """Leave. What was sent and not processed is lost for the source."""

@@ -13,6 +13,7 @@ from typing import Self
 
 from holdfast.clock import SystemClock
 from holdfast.errors import GovernorGone, HoldfastError
+from holdfast.wake.accounts import Account
 from holdfast.wake.governor import Governor
 from holdfast.wake.model import (
     Answer,
@@ -203,14 +204,15 @@ class Small:
         self.log.append(moment.value)
         try:
             if moment is Moment.BEFORE_SUSPEND:
-                await listening.before_suspend()
+                said = await listening.before_suspend()
             else:
-                await listening.after_resume()
+                said = await listening.after_resume()
         except HoldfastError as error:
             self.errors.append(error)
             return
         self.log.append(f"ack {moment.value}")
-        self.do("answered", listener_id, call_id)
+        account = said if isinstance(said, Account) else None
+        self.perform(self.pure.answered(listener_id, call_id, self.now_ns(), account))
 
     def stay_down(self) -> tuple[asyncio.Event, asyncio.Event]:
         """From now on: the first is set when the machine is down, and the second wakes it."""
