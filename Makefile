@@ -56,12 +56,17 @@ $(VENV)/stamp-%: $(VENV)/stamp-venv $(INPUTS)
 demo: $(VENV)/stamp-base ## the whole system on this machine, with real data
 	$(BIN)/holdfast demo
 
-# Tests marked `serial` want the machine to themselves and follow the others. Where ARGS selects, one
-# of the two runs may find nothing, which pytest reports as 5.
+# Tests start some thousand interpreters. Where the environment forbids to keep byte code, as in many
+# containers, each of them would compile anew whatever it imports.
+test check kill soak: export PYTHONDONTWRITEBYTECODE :=
+
+# Tests marked `serial` want the machine to themselves. The others spend half of their time waiting,
+# hence more of them at once than there are processors in most places that build. Where ARGS selects,
+# one of the two runs may find nothing, which pytest reports as 5.
 NOTHING = $(if $(ARGS),|| test $$? -eq 5)
 test: $(VENV)/stamp-test ## every test, in its short form
-	$(BIN)/python -m pytest -q -n 2 -m 'not serial' $(ARGS) $(NOTHING)
 	$(BIN)/python -m pytest -q -m serial $(ARGS) $(NOTHING)
+	$(BIN)/python -m pytest -q -n 4 -m 'not serial' $(ARGS) $(NOTHING)
 
 # ------------------------------------------------------------------------------- for developers
 
