@@ -10,12 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.wake.backends import logind, logind_permission
 from tests.logind.machine import Machine, MachineMissing, needed
 from tests.logind.played import PlayedSide
 from tests.logind.sides import RealSide, Side
 
 PATIENCE_S = 50.0
 Play = Callable[[Side], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other tests is waited for; how long we wait for is no subject."""
+    monkeypatch.setattr(logind_permission, "_LOOK_S", PATIENCE_S)
+    for name in ("_BLOCK_S", "_BEGIN_S"):
+        monkeypatch.setattr(logind, name, PATIENCE_S)
 
 
 @pytest.fixture

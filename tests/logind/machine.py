@@ -103,11 +103,14 @@ class Machine:
     Args:
         delay_s: logind's InhibitDelayMaxSec.
         states: What the kernel offers in /sys/power/state.
+        polkit: Whether there is a PolicyKit.
     """
 
     systemd: Systemd
 
-    def __init__(self, *, delay_s: float = 5.0, states: str = "freeze mem") -> None:
+    def __init__(
+        self, *, delay_s: float = 5.0, states: str = "freeze mem", polkit: bool = True
+    ) -> None:
         self._logind = needed()
         # Not below pytest's directory: a socket's path has 107 bytes at most, unix(7). And where
         # /run is in memory, as it should be, what logind remembers costs no disk.
@@ -117,6 +120,7 @@ class Machine:
         self.address = f"unix:path={self.directory}/bus"
         self._delay_s = delay_s
         self._states = states
+        self._polkit = polkit
         self._exits = contextlib.ExitStack()
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -150,7 +154,7 @@ class Machine:
     def start_systemd(self) -> None:
         from tests.logind.systemd1 import Systemd
 
-        self.systemd = Systemd(self.address)
+        self.systemd = Systemd(self.address, polkit=self._polkit)
 
     def start_bus(self) -> None:
         """Start the bus, and wait until it listens."""

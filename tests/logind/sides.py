@@ -25,6 +25,11 @@ PATIENCE_S = 30.0
 SLEEP_NS = 1_000_000_000
 _NO_PASSWORD = False
 Lock = tuple[str, str, str]  # what, who, mode
+OURS = {
+    "delay": [("sleep", "delay"), ("shutdown", "delay")],
+    "shutdown": [("shutdown", "delay")],
+    "block": [("sleep", "block")],
+}
 
 
 class SleepClock:
@@ -116,14 +121,15 @@ async def until_said(side: Side, line: str, times: int = 1) -> None:
     await until(lambda: side.transcript.count(line) >= times, f"{line!r}, {times} times")
 
 
-async def until_locked(side: Side, *modes: str) -> None:
-    """Wait until we have locks of these modes, one each, and no others."""
+async def until_locked(side: Side, *names: str) -> None:
+    """Wait until we have these locks, and no others."""
+    wanted = sorted(lock for name in names for lock in OURS[name])
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        found = sorted(mode for _, who, mode in await side.locks() if who == "holdfast")
-        if found == sorted(modes):
+        found = sorted((what, mode) for what, who, mode in await side.locks() if who == "holdfast")
+        if found == wanted:
             return
-        assert time.monotonic() < deadline, f"locks are {found}, not {modes}"
+        assert time.monotonic() < deadline, f"locks are {found}, not {wanted}"
         await asyncio.sleep(0.002)
 
 

@@ -67,17 +67,24 @@ class Systemd:
         awake: The machine stays down until this is set.
         result: How jobs end: ``done``, or ``failed`` where the machine could not go down.
         permitted: What PolicyKit allows to all but root.
+        challenged: What it would allow to whoever gives a password.
         started_ns: CLOCK_MONOTONIC when the last unit was started.
         on_start: Called, in the thread, with the name of each unit that logind starts.
         on_sleep: Called, in the thread, when the machine wakes up after a job that ends well.
+
+    Args:
+        address: Of the bus.
+        polkit: Play PolicyKit, too.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, polkit: bool = True) -> None:
+        self._names = (SYSTEMD, POLKIT) if polkit else (SYSTEMD,)
         self.transcript = Transcript()
         self.awake = threading.Event()
         self.awake.set()
         self.result = "done"
         self.permitted: set[str] = set()
+        self.challenged: set[str] = set()
         self.started_ns = 0
         self.on_start: Callable[[str], None] = lambda _: None
         self.on_sleep: Callable[[], None] = lambda: None
@@ -161,7 +168,7 @@ class Systemd:
             f"type='signal',sender='{DAEMON}',member='NameOwnerChanged'",
         ):
             await self._daemon("AddMatch", "s", [rule])
-        for name in (SYSTEMD, POLKIT):
+        for name in self._names:
             await self._daemon("RequestName", "su", [name, 0])
         self._ready.set_result(None)
         await self._end.wait()
@@ -191,8 +198,9 @@ class Systemd:
             case "org.freedesktop.DBus.Properties", "Get" if message.body[1] in UNITS:
                 return Message.new_method_return(message, "v", [UNITS[message.body[1]]])
             case "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization":
-                yes = message.body[1] in self.permitted
-                return Message.new_method_return(message, "(bba{ss})", [[yes, False, {}]])
+                action = message.body[1]
+                answer = [action in self.permitted, action in self.challenged, {}]
+                return Message.new_method_return(message, "(bba{ss})", [answer])
         name = f"{message.interface}.{message.member}"
         return Message.new_error(message, f"{DAEMON}.Error.UnknownMethod", f"no {name} here")
 

@@ -199,7 +199,7 @@ def test_a_block_lock_wanted_during_a_sleep_is_taken_after_it(play: Player) -> N
             backend.ready_for_sleep()
             await until_said(side, "StartUnit suspend.target")
             await backend.block(held=True)  # returns, though logind gives none now
-            await until_locked(side)
+            await until_locked(side, "shutdown")
             side.come_up()
             await until_locked(side, "block", "delay")
 

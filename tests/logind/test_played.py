@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from holdfast.errors import Unavailable
+from holdfast.errors import NotPermitted, Unavailable
 from holdfast.wake.backends import logind as logind_module
 from holdfast.wake.backends.logind import Logind
 from holdfast.wake.model import Failed, Slept
@@ -120,8 +121,9 @@ def test_without_a_block_lock_a_wake_lease_is_granted_and_that_is_said(
         side.stingy = {"block"}
         await backend.block(held=True)
         assert backend.trouble == (
-            "logind gives no block lock: Permission denied "
-            "(org.freedesktop.DBus.Error.AccessDenied)"
+            "logind gives no block lock on sleep: Permission denied "
+            f"(org.freedesktop.DBus.Error.AccessDenied): user {os.geteuid()} needs the permission "
+            "org.freedesktop.login1.inhibit-block-sleep, see polkit(8)"
         )
         side.stingy = set()
         await until(lambda: backend.trouble is None, "the end of the trouble")
@@ -159,7 +161,7 @@ def test_a_bus_that_is_lost_again_while_we_come_back_is_joined_once() -> None:
 def test_no_delay_lock_no_back_end() -> None:
     async def main(side: PlayedSide, backend: Logind, host: Host) -> None: ...
 
-    with pytest.raises(Unavailable, match="Permission denied"):
+    with pytest.raises(NotPermitted, match=r"permit org\.freedesktop\.login1\.inhibit-delay-sleep"):
         play(main, stingy={"delay"})
 
 

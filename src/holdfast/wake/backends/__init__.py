@@ -56,6 +56,7 @@ class Backend(Protocol):
 
         Raises:
             Unavailable: What it needs cannot be reached now.
+            NotPermitted: This user may not do it.
             Unsupported: It cannot work here.
         """
 

@@ -1,10 +1,11 @@
 """Going down through logind, and hearing of it when somebody else makes the machine go down.
 
-Two locks of logind's own make it wait for us. The **delay** lock is held from `open` on, but for
+Locks of logind's own make it wait for us. A **delay** lock on sleep is held from `open` on, but for
 the sleeps themselves: others can suspend the machine, and logind gives us ``InhibitDelayMaxSec``
-(five seconds by default) in which the listeners are asked. The **block** lock is held while a wake
-lease is, and a while longer (`_LINGER_S`), so that not every event costs a lock: others cannot
-suspend the machine then. So much is logind's to promise, and not more:
+(five seconds by default) in which the listeners are asked. Another one delays a shutdown. The
+**block** lock is held while a wake lease is, and a while longer (`_LINGER_S`), so that not every
+event costs a lock: others cannot suspend the machine then. So much is logind's to promise, and not
+more:
 
 - When its patience is over, logind goes on: the machine sleeps though a listener has not answered.
 - Who is root, or the same user as the governor, may pass over a block: before systemd 257 always,
@@ -16,7 +17,7 @@ suspend the machine then. So much is logind's to promise, and not more:
 logind would not for root. logind's yes means that the wish was noted; what came of it is measured,
 see `holdfast.wake.backends.logind_cycle`, which also decides what each signal means.
 
-Both locks outlive a logind that is restarted, and a bus that is: they are descriptors. We take them
+The locks outlive a logind that is restarted, and a bus that is: they are descriptors. We take them
 anew all the same, the new one before the old is let go, since a new logind may not know of them.
 Sources: org.freedesktop.login1(5), systemd's Inhibitor Locks page, logind.conf(5).
 """
@@ -31,8 +32,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.wake.backends import logind_cycle as cycles
-from holdfast.wake.backends.bus import DAEMON, Bus, Called, Refused, ask_once, system_bus
+from holdfast.wake.backends.bus import DAEMON, Bus, Called, Refused, system_bus
 from holdfast.wake.backends.logind_locks import Lock
+from holdfast.wake.backends.logind_permission import (
+    MANAGER,
+    NAME,
+    PATH,
+    SUSPEND,
+    blockers,
+    refusal,
+    unusable,
+    why_not,
+)
 from holdfast.wake.model import Failed, Slept
 
 if TYPE_CHECKING:
@@ -46,21 +57,17 @@ __all__ = ["Logind"]
 log = logging.getLogger("holdfast.wake")
 log.addHandler(logging.NullHandler())  # who does not listen hears by `trouble`
 
-_NAME = "org.freedesktop.login1"
-_PATH = "/org/freedesktop/login1"
-_MANAGER = Called(_NAME, _PATH, f"{_NAME}.Manager")
-_PROPERTIES = Called(_NAME, _PATH, "org.freedesktop.DBus.Properties")
+_PROPERTIES = Called(NAME, PATH, "org.freedesktop.DBus.Properties")
 _RULES = (
-    f"type='signal',sender='{_NAME}',path='{_PATH}',interface='{_MANAGER.interface}',"
+    f"type='signal',sender='{NAME}',path='{PATH}',interface='{MANAGER.interface}',"
     "member='PrepareForSleep'",
-    f"type='signal',sender='{_NAME}',path='{_PATH}',interface='{_MANAGER.interface}',"
+    f"type='signal',sender='{NAME}',path='{PATH}',interface='{MANAGER.interface}',"
     "member='PrepareForShutdown'",
-    f"type='signal',sender='{DAEMON.name}',member='NameOwnerChanged',arg0='{_NAME}'",
+    f"type='signal',sender='{DAEMON.name}',member='NameOwnerChanged',arg0='{NAME}'",
 )
 _ROOT_CHECKS_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: that we are root is no reason
 _UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 
-_LOOK_S = 2.0
 _BEGIN_S = 10.0
 _LINGER_S = 0.01
 _BLOCK_S = 2.0  # what an acquire waits for a logind that hangs
@@ -108,8 +115,11 @@ class Logind:
         self._address = address or system_bus()
         self._clock = clock or SystemClock()
         self._connect = connect
-        self._delay = Lock("sleep:shutdown", who, "listeners are asked first", "delay")
+        self._delay = Lock("sleep", who, "listeners are asked first", "delay")
+        self._delay_shutdown = Lock("shutdown", who, "wake leases are waited for", "delay")
         self._block = Lock("sleep", who, "wake leases are held: see `holdfast wake ls`", "block")
+        self._locks = (self._delay, self._delay_shutdown, self._block)
+        self._said: set[str] = set()  # since there was no trouble
         self._cycle = cycles.Cycle()
         self._host: BackendHost | None = None
         self._bus: Connection | None = None
@@ -122,21 +132,8 @@ class Logind:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def available(self) -> str | None:
-        """See `Backend.available`. It asks logind, for at most two seconds."""
-        try:
-            (answer,) = ask_once(self._address, _MANAGER, "CanSuspend", timeout=_LOOK_S)
-        except Refused as error:
-            return f"logind does not answer on the system bus: {error.text or error.name}"
-        except HoldfastError as error:
-            return str(error)
-        match answer:
-            case "yes":
-                return None
-            case "na":
-                return "logind says that this machine cannot be suspended; see /sys/power/state"
-            case "challenge":
-                return "logind would ask for a password before each suspend; see polkit(8)"
-        return "logind does not let this user suspend the machine; see polkit(8)"
+        """See `Backend.available`. It asks logind, for some seconds at most."""
+        return why_not(self._address)
 
     # -- opening and closing --
 
@@ -157,7 +154,7 @@ class Logind:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._drop_linger()
-        for lock in (self._delay, self._block):
+        for lock in self._locks:
             lock.wanted = False
             lock.drop()
         if self._bus is not None:
@@ -171,6 +168,7 @@ class Logind:
 
         Raises:
             Unavailable: The bus, or logind on it, cannot be reached, or does not let us delay.
+            NotPermitted: It does not let this user delay.
             Unsupported: jeepney is missing.
         """
         bus = self._bus = await self._connect(self._address, self._heard, self._lost)
@@ -182,22 +180,19 @@ class Logind:
             await self._look_around(bus)
             if not self._cycle.under_way:
                 await self._delay.take(bus)
+                await self._try(self._delay_shutdown)  # without it, too, one can suspend
         except Refused as error:
-            raise Unavailable(
-                f"logind does not do its part ({error})",
-                on=self._address,
-                hint="is systemd-logind running? `systemctl status systemd-logind`",
-            ) from error
+            raise unusable(error, self._delay.action, self._address) from error
 
     async def _look_around(self, bus: Connection) -> None:
         """What its signals would have told, had we been here. They follow upon this answer."""
         # The owner first, because signals of others do not count.
         try:
-            (self._owner,) = await bus.call(DAEMON, "GetNameOwner", "s", (_NAME,))
+            (self._owner,) = await bus.call(DAEMON, "GetNameOwner", "s", (NAME,))
         except Refused:
-            await bus.call(DAEMON, "StartServiceByName", "su", (_NAME, 0))
-            (self._owner,) = await bus.call(DAEMON, "GetNameOwner", "s", (_NAME,))
-        (found,) = await bus.call(_PROPERTIES, "GetAll", "s", (_MANAGER.interface,))
+            await bus.call(DAEMON, "StartServiceByName", "su", (NAME, 0))
+            (self._owner,) = await bus.call(DAEMON, "GetNameOwner", "s", (NAME,))
+        (found,) = await bus.call(_PROPERTIES, "GetAll", "s", (MANAGER.interface,))
         known: dict[str, Any] = {name: value for name, (_, value) in found.items()}
         self.delay_budget_ns = int(known.get("InhibitDelayMaxUSec", 0)) * 1000
         self._feed(self._cycle.prepare_for_shutdown(known.get("PreparingForShutdown", False)))
@@ -240,12 +235,8 @@ class Logind:
         nothing else to do: until then it is asked again.
         """
         for pause_s in _PAUSES_S:
-            (locks,) = await bus.call(_MANAGER, "ListInhibitors")
-            found = [
-                (pid, f"{who} (pid {pid}: {why})")
-                for what, who, why, mode, _, pid in locks
-                if mode == "block" and "sleep" in what.split(":")
-            ]
+            (locks,) = await bus.call(MANAGER, "ListInhibitors")
+            found = blockers(locks)
             others = [sentence for pid, sentence in found if pid != self._pid]
             if others:
                 return f"blocked in logind by {', '.join(others)}"
@@ -257,13 +248,13 @@ class Logind:
     async def _ask(self, bus: Connection) -> None:
         try:
             try:
-                await bus.call(_MANAGER, "SuspendWithFlags", "t", (_ROOT_CHECKS_INHIBITORS,))
+                await bus.call(MANAGER, "SuspendWithFlags", "t", (_ROOT_CHECKS_INHIBITORS,))
             except Refused as error:
                 if error.name != _UNKNOWN_METHOD:
                     raise
-                await bus.call(_MANAGER, "Suspend", "b", (False,))  # False: no password is asked
+                await bus.call(MANAGER, "Suspend", "b", (False,))  # False: no password is asked
         except Refused as error:
-            self._feed(self._cycle.refused(f"logind refused: {error}"))
+            self._feed(self._cycle.refused(f"logind refused: {refusal(error, SUSPEND)}"))
         except Unavailable:
             pass  # what was under way has been judged when the bus ended
 
@@ -297,9 +288,9 @@ class Logind:
     def _heard(self, message: Message) -> None:
         if message.sender == DAEMON.name and message.member == "NameOwnerChanged":
             name, _, now = message.body
-            if name == _NAME:
+            if name == NAME:
                 self._owner_changed(now)
-        elif message.sender == self._owner and message.interface == _MANAGER.interface:
+        elif message.sender == self._owner and message.interface == MANAGER.interface:
             (begins,) = message.body
             if message.member == "PrepareForSleep":
                 self._feed(self._cycle.prepare_for_sleep(begins, self._read()))
@@ -352,7 +343,7 @@ class Logind:
 
     def _renew(self) -> None:
         """The locks are old: the new logind may not know them."""
-        for lock in (self._delay, self._block):
+        for lock in self._locks:
             lock.doubtful = lock.held
         self._look.set()
 
@@ -360,8 +351,10 @@ class Logind:
 
     def _feed(self, news: list[cycles.News]) -> None:
         self._delay.wanted = self._cycle.delay
-        if not self._delay.wanted:
-            self._delay.drop()
+        self._delay_shutdown.wanted = self._cycle.delay_shutdown
+        for lock in (self._delay, self._delay_shutdown):
+            if not lock.wanted:
+                lock.drop()
         self._look.set()
         for each in news:
             self._tell(each)
@@ -394,7 +387,7 @@ class Logind:
         while True:
             await self._look.wait()
             self._look.clear()
-            kept = [await self._try(lock) for lock in (self._delay, self._block)]
+            kept = [await self._try(lock) for lock in self._locks]
             if all(kept):
                 failures = 0
                 self._recover()
@@ -416,16 +409,18 @@ class Logind:
         try:
             await lock.take(bus)
         except Refused as error:
-            self._worry(f"logind gives no {lock.mode} lock: {error}")
+            self._worry(f"logind gives no {lock}: {refusal(error, lock.action)}")
             return False
         except Unavailable:
             return True  # as above
         return True
 
     def _recover(self) -> None:
-        if self.trouble is not None and self._owner and self._delay.settled and self._block.settled:
+        settled = all(lock.settled for lock in self._locks)
+        if self.trouble is not None and self._owner and settled:
             log.warning("it is over that %s", self.trouble)
             self.trouble = None
+            self._said.clear()
 
     def _unblock(self) -> None:
         self._linger = None
@@ -440,8 +435,9 @@ class Logind:
     # -- the rest --
 
     def _worry(self, sentence: str) -> None:
-        if sentence != self.trouble:
-            self.trouble = sentence
+        self.trouble = sentence
+        if sentence not in self._said:
+            self._said.add(sentence)
             log.warning("%s", sentence)
 
     def _read(self) -> cycles.Reading:

@@ -159,8 +159,13 @@ class Cycle:
 
     @property
     def delay(self) -> bool:
-        """Whether the delay lock is to be held."""
+        """Whether sleep is to be delayed."""
         return self.stage not in {Stage.OURS, Stage.LET_GO} and not self._let_shut_down
+
+    @property
+    def delay_shutdown(self) -> bool:
+        """Whether a shutdown is to be delayed."""
+        return not self._let_shut_down
 
     # -- sleep --
 

@@ -6,16 +6,12 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from holdfast.wake.backends.bus import Called
+from holdfast.wake.backends.logind_permission import MANAGER, NAME
 
 if TYPE_CHECKING:
     from holdfast.wake.backends.bus import Connection
 
 __all__ = ["Lock"]
-
-_MANAGER = Called(
-    "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
-)
 
 
 class Lock:
@@ -24,9 +20,11 @@ class Lock:
     Attributes:
         wanted: Whether it is to be held; `drop` does not wait for anybody, `take` does.
         doubtful: It is held, by the word of a logind that has ended.
+        action: What polkit calls it.
 
     Args:
-        what: ``sleep``, ``shutdown`` or both, with a colon between.
+        what: ``sleep`` or ``shutdown``. Not both: before systemd 257 polkit is then asked about the
+            switch of the lid, of all things, which fewer are permitted (systemd issue 33834).
         who: In whose name.
         why: In words; ``systemd-inhibit --list`` shows them.
         mode: ``delay`` or ``block``.
@@ -35,10 +33,14 @@ class Lock:
     def __init__(self, what: str, who: str, why: str, mode: str) -> None:
         self.wanted = False
         self.doubtful = False
-        self.mode = mode
+        self.action = f"{NAME}.inhibit-{mode}-{what}"
+        self._name = f"{mode} lock on {what}"
         self._asked = (what, who, why, mode)
         self._fd = -1
         self._taking = asyncio.Lock()
+
+    def __str__(self) -> str:
+        return self._name
 
     @property
     def held(self) -> bool:
@@ -60,7 +62,7 @@ class Lock:
         async with self._taking:
             if self.settled:
                 return
-            (fd,) = await bus.call(_MANAGER, "Inhibit", "ssss", self._asked)
+            (fd,) = await bus.call(MANAGER, "Inhibit", "ssss", self._asked)
             old, self._fd, self.doubtful = self._fd, fd, False
             if old >= 0:
                 os.close(old)

@@ -42,38 +42,18 @@ class BusServer:
 
     @property
     def client(self) -> socket.socket:
-        """The client's connection, once it is greeted."""
+        """The client's connection, once it is greeted and has a name."""
         assert self._greeted.wait(PATIENCE_S), "nobody came"
         assert self.peer is not None
         return self.peer
 
     def question(self) -> int:
         """Read one question; its number."""
-        parser = jeepney.Parser()
-        while (message := parser.get_next_message()) is None:
-            parser.add_data(self.client.recv(parser.bytes_desired()))
-        return int(message.header.serial)
+        return _question(self.client)
 
     def answer(self, to: int, *descriptors: int, name: str = "") -> None:
         """Answer it, with descriptors or a name."""
-        header = jeepney.Header(
-            jeepney.Endianness.little,
-            jeepney.MessageType.method_return,
-            0,
-            1,
-            -1,
-            1,
-            {jeepney.HeaderFields.reply_serial: to},
-        )
-        body = (name,) if name else descriptors
-        if body:
-            signature = "s" if name else "h" * len(descriptors)
-            header.fields[jeepney.HeaderFields.signature] = signature
-        message = jeepney.Message(header, body)
-        passed = array.array("i")
-        data = message.serialise(serial=1, fds=passed)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)] if descriptors else []
-        self.client.sendmsg([data], rights)
+        _answer(self.client, to, *descriptors, name=name)
 
     def _greet(self) -> None:
         self.peer, _ = self._listening.accept()
@@ -85,8 +65,8 @@ class BusServer:
         assert self._line().startswith(b"NEGOTIATE_UNIX_FD")
         self.peer.sendall(b"AGREE_UNIX_FD\r\n")
         assert self._line() == b"BEGIN\r\n"
+        _answer(self.peer, _question(self.peer), name=":1.7")  # Hello
         self._greeted.set()
-        self.answer(self.question(), name=":1.7")  # Hello
 
     def _line(self) -> bytes:
         assert self.peer is not None
@@ -94,3 +74,31 @@ class BusServer:
         while not line.endswith(b"\r\n"):
             line += self.peer.recv(1)
         return line
+
+
+def _question(client: socket.socket) -> int:
+    parser = jeepney.Parser()
+    while (message := parser.get_next_message()) is None:
+        parser.add_data(client.recv(parser.bytes_desired()))
+    return int(message.header.serial)
+
+
+def _answer(client: socket.socket, to: int, *descriptors: int, name: str = "") -> None:
+    header = jeepney.Header(
+        jeepney.Endianness.little,
+        jeepney.MessageType.method_return,
+        0,
+        1,
+        -1,
+        1,
+        {jeepney.HeaderFields.reply_serial: to},
+    )
+    body = (name,) if name else descriptors
+    if body:
+        signature = "s" if name else "h" * len(descriptors)
+        header.fields[jeepney.HeaderFields.signature] = signature
+    message = jeepney.Message(header, body)
+    passed = array.array("i")
+    data = message.serialise(serial=1, fds=passed)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)] if descriptors else []
+    client.sendmsg([data], rights)

@@ -7,13 +7,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import Unavailable, Unsupported
 from holdfast.wake.backends import bus as bus_module
-from holdfast.wake.backends import logind as logind_module
+from holdfast.wake.backends import logind_permission
 from holdfast.wake.backends.bus import Bus, Called, Refused
 from holdfast.wake.backends.logind import Logind
 from tests.unit.wake.backends.bus_server import BusServer
@@ -214,12 +215,36 @@ def test_a_bus_that_does_not_answer_cannot_be_worked_with(
     server: BusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where an event loop runs, as a service's does when it looks."""
-    monkeypatch.setattr(logind_module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(logind_permission, "_LOOK_S", 0.05)
 
     async def main() -> str | None:
         return Logind(address=server.address).available()
 
     assert "it does not answer" in str(asyncio.run(main()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("yes", None),
+        ("inhibited", None),
+        ("inhibitor-blocked", None),
+        ("na", "cannot be suspended"),
+        ("challenge", "would ask user"),
+        ("challenge-inhibitor-blocked", "would ask user"),
+        ("something new", "does not let user"),
+    ],
+)
+def test_all_that_logind_may_answer(
+    server: BusServer, monkeypatch: pytest.MonkeyPatch, answer: str, said: str | None
+) -> None:
+    """That it is blocked just now (systemd 257 and later say so) is no reason not to begin."""
+    monkeypatch.setattr(logind_permission, "_LOOK_S", PATIENCE_S)
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(Logind(address=server.address).available)
+        server.answer(server.question(), name=answer)
+        found = asking.result(PATIENCE_S)
+    assert found is None if said is None else said in str(found)
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

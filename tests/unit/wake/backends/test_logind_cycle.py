@@ -125,8 +125,8 @@ def test_a_second_sleep_is_measured_from_its_own_beginning() -> None:
 
 
 def locks(cycle: Cycle) -> tuple[bool, bool]:
-    """Whether the delay lock is wanted, and whether logind gives any."""
-    return cycle.delay, not cycle.under_way
+    """Whether a shutdown is to be delayed, and whether logind gives any lock."""
+    return cycle.delay_shutdown, not cycle.under_way
 
 
 def test_a_shutdown_begins_once_and_ends_once_if_it_is_called_off() -> None:
