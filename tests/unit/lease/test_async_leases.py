@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import itertools
 import os
 import select
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -209,16 +211,26 @@ def test_whoever_watches_sees_what_becomes_of_leases(url: str, others: Leases) -
             seen: list[Change] = []
 
             async def watch() -> None:
-                async for change in leases.watch(timeout=2):
-                    seen.append(change)
+                looking = leases.watch()
+                assert isinstance(looking, AsyncGenerator)
+                async with contextlib.aclosing(looking) as changes:
+                    async for change in changes:
+                        seen.append(change)
+                        if change.after is None:
+                            return
 
             watching = asyncio.create_task(watch())
-            await asyncio.sleep(0.3)
+            for number in itertools.count():
+                others.claim(f"probe {number}", "a", 60)
+                await asyncio.sleep(0.1)
+                if seen:
+                    break  # it looks
             record = others.claim("n", "a", 60)
-            assert await asyncio.to_thread(until, lambda: seen)
+            assert await asyncio.to_thread(until, lambda: seen[-1].name == "n")
             others.store.release(record)
             await watching
-            assert seen == [Change("n", None, record), Change("n", record, None)]
+            of_n = [change for change in seen if change.name == "n"]
+            assert of_n == [Change("n", None, record), Change("n", record, None)]
 
     run(work())
 
