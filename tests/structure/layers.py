@@ -56,6 +56,7 @@ PURE = {
     "wake.causes",
     "wake.governor",
     "wake.hops",
+    "wake.saboteurs",
     "wake.sequence",
     "wake.wire",
     "wake.whereabouts",

@@ -15,8 +15,9 @@ from holdfast.errors import Unsupported
 from holdfast.wake import wire
 from holdfast.wake.causes import explain, sentences
 from holdfast.wake.holders import scan
+from holdfast.wake.saboteurs import in_a_sentence, saboteurs
 from holdfast.wake.whereabouts import whereabouts
-from holdfast.wake.wording import in_words, last_known, whom
+from holdfast.wake.wording import in_words, last_holder, last_known, whom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,7 +126,19 @@ class Looking:
                     hops = self._hops.ended(self._gone[lease.lease_id])
                     briefly[lease.lease_id] = last_known(hops, now_ns)
             lines += sentences(status.attempt, now_ns, briefly)
+        lines += self._saboteurs(seen)
         return wire.Why(lines)
+
+    def _saboteurs(self, seen: _Picture) -> list[str]:
+        """Who stops one attempt after the other, and who had their wake leases."""
+        found = saboteurs(self._service.governor.attempts)
+        holders = {}
+        for number in {number for each in found for number in each.leases}:
+            if number in self._gone:
+                holders[number] = last_holder(self._hops.ended(self._gone[number]))
+            elif number in seen:
+                holders[number] = last_holder(seen[number].hops)
+        return [in_a_sentence(each, holders) for each in found]
 
     def _all_located(self, seen: _Picture) -> wire.Where:
         return wire.Where([located(held, seen.get(held.number)) for held in self._service.leases])

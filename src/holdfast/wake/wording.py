@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdfast.wake.hops import Hop
     from holdfast.wake.whereabouts import Holding, Whereabouts
 
-__all__ = ["in_words", "last_known", "whom"]
+__all__ = ["in_words", "last_holder", "last_known", "whom"]
 
 
 def in_words(where: Whereabouts, name: str, acquired_ns: int, now_ns: int) -> str:
@@ -84,6 +84,14 @@ def last_known(hops: Sequence[Hop], now_ns: int) -> str:
             waits = _waits(hop, now_ns)
             who = _named(hop.receiver.pid, hop.receiver.command)
             return f"last with {who}" + (f", {waits}" if waits else "")
+    return ""
+
+
+def last_holder(hops: Sequence[Hop]) -> str:
+    """Who was the last to receive a copy: "pid 4800 (gzip)"; "" if nobody said that he has."""
+    for hop in reversed(hops):
+        if hop.receiver is not None and hop.received_ns is not None:
+            return _named(hop.receiver.pid, hop.receiver.command)
     return ""
 
 
