@@ -134,6 +134,24 @@ def test_without_a_block_lock_a_wake_lease_is_granted_and_that_is_said(
     assert len([said for said in caplog.messages if said.startswith("logind gives no")]) == 1
 
 
+def test_several_locks_that_are_refused_again_and_again_are_told_once_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.stingy = {"delay", "block"}
+        await backend.block(held=True)
+        await side.end_logind()
+        await side.begin_logind()  # knows of no lock
+        asked = side.asked["Inhibit"]
+        await until(lambda: side.asked["Inhibit"] > asked + 9, "another question for each")
+
+    with caplog.at_level(logging.WARNING, "holdfast.wake"):
+        play(main)
+    said = [said.split(":")[0] for said in caplog.messages if said.startswith("logind gives no")]
+    locks = ("block lock on sleep", "delay lock on shutdown", "delay lock on sleep")
+    assert sorted(said) == [f"logind gives no {lock}" for lock in locks]
+
+
 def test_a_sleep_of_others_that_begins_as_we_ask_is_ours() -> None:
     """Their listeners are ours, too, and were asked: nobody has to be told."""
 
