@@ -54,6 +54,20 @@ class Shell:
             self.seen += os.read(self._fd, 4096).decode(errors="replace")
         self.seen = self.seen.partition(text)[2]
 
+    def expect_in_front(self, name: str) -> None:
+        """Wait until a program of that name leads the foreground group, and is not stopped.
+
+        In the instant in which the terminal is lent a key is lost, as with fg.
+        """
+        end = time.monotonic() + PATIENCE_S
+        facts = ""
+        while not facts.endswith(f"({name}) S"):
+            assert time.monotonic() < end, f"no {name!r}: {facts!r}"
+            time.sleep(0.01)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                stat = Path(f"/proc/{os.tcgetpgrp(self._fd)}/stat").read_text()
+                facts = stat[: stat.rindex(")") + 3]
+
     def supervised(self, *argv: str, **settings: object) -> str:
         told = json.dumps({"result": self._result, **settings})
         return shlex.join([sys.executable, WARDEN, told, *argv])
@@ -119,7 +133,7 @@ def test_in_the_background_the_command_does_not_take_the_terminal(shell: Shell) 
 
 def test_bg_lets_a_stopped_job_go_on_without_the_terminal(shell: Shell) -> None:
     shell.type(
-        shell.supervised("sh", "-c", "(sleep 0.5; echo rea''dy) & sleep 3; echo after; wait")
+        shell.supervised("sh", "-c", "(sleep 0.5; echo rea''dy) & sleep 5; echo after; wait")
     )
     shell.expect("ready")
     shell.key("Z")
@@ -136,7 +150,7 @@ def test_a_pause_within_a_pipeline_stops_all_of_it(shell: Shell) -> None:
     """Others of our group may need the terminal: the command gets it when it reads from it."""
     shell.type(shell.supervised("sh", "-c", "echo rea''dy; read x; echo got $x") + " | cat")
     shell.expect("ready")
-    time.sleep(0.5)  # a key in the instant in which the terminal is lent is lost, as with fg
+    shell.expect_in_front("sh")
     shell.key("Z")
     shell.expect("Stopped")
     shell.type("fg")
@@ -152,7 +166,7 @@ def test_in_a_pipeline_that_it_does_not_lead_ctrl_z_and_ctrl_c_reach_it(shell: S
     shell.key("Z")
     shell.expect("Stopped")
     shell.type("fg")
-    time.sleep(0.5)
+    shell.expect_in_front("sleep")
     shell.key("C")
     shell.type("echo code $?")
     shell.expect("code 130")
