@@ -104,7 +104,7 @@ class Service:
         self._in_order: deque[Block | Grant] = deque()
         # A back-end that blocks nobody says so, and its grants need not wait for a task.
         self._blocks = not getattr(backend, "blocks_nothing", False)
-        self._reaping = False
+        self._echo = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -198,21 +198,31 @@ class Service:
         """CLOCK_BOOTTIME."""
         return self._clock.boottime_ns()
 
+    def _heard_ns(self) -> int:
+        """The time, when all is heard that came before."""
+        self.look_after_hang_ups()
+        return self.now_ns()
+
     def _client_gone(self, connection: Connection, reason: str) -> None:
         for listener_id in self.clients.gone(connection):
-            self.carry_out(self.governor.listener_gone(listener_id, self.now_ns()))
+            self.carry_out(self.governor.listener_gone(listener_id, self._heard_ns()))
 
     def _hung_up(self) -> None:
-        """Some have: after the calls that have come.
+        """Some have: that is looked after when the calls that have come are answered.
 
         A program that lets go of one wake lease and asks for the next waits for the answer, and
         nobody for this. The descriptor says so once more before it is done: that is the echo.
         """
-        self._reaping = not self._reaping
-        if self._reaping:
-            self._loop.call_soon(self._reap)
+        self._echo = not self._echo
+        if self._echo:
+            self._loop.call_soon(self.look_after_hang_ups)
 
-    def _reap(self) -> None:
+    def look_after_hang_ups(self) -> None:
+        """Close the wake leases of which the last copy is closed.
+
+        Whatever but an acquire comes from a client, this comes first: what it let go of before it
+        spoke must not forbid what it wants.
+        """
         if self._closed:
             return
         for token in self._watch.hung_up():
@@ -229,6 +239,11 @@ class Service:
                 held.request.answer()
             self.carry_out(self.governor.lease_closed(number, self.now_ns()))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more wake leases are granted, unless some are found to be closed."""
+        return len(self.leases) >= self.governor.config.leases_max
+
     def watch_lease(self, number: int) -> None:
         """Notice from now on that its last copy is closed. Only for pipes that are not ours."""
         held = self.leases.find(number)
@@ -237,7 +252,7 @@ class Service:
 
     def _expire(self) -> None:
         self._alarm.set(None)
-        self.carry_out(self.governor.expire(self.now_ns()))
+        self.carry_out(self.governor.expire(self._heard_ns()))
 
     # What the back-end tells of the machine (`BackendHost`).
 
@@ -350,7 +365,9 @@ class Service:
             else:
                 account = account_in(answer)
             self.carry_out(
-                self.governor.answered(effect.listener_id, effect.call_id, self.now_ns(), account)
+                self.governor.answered(
+                    effect.listener_id, effect.call_id, self._heard_ns(), account
+                )
             )
 
         connection.start_call(_MOMENTS[effect.moment], wire.Called(effect.listener_id), on_answer)

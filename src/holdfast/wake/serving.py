@@ -84,6 +84,8 @@ class Calls:
         if request.oneway and request.method in _ANSWERED:
             # Who waits for no answer cannot be seen to wait no more.
             raise InvalidArgument("this cannot be asked for without an answer", on=request.method)
+        if request.method != wire.ACQUIRE or self._service.is_full:
+            self._service.look_after_hang_ups()
         method(request, request.connection.context)
 
     # -- wake leases ------------------------------------------------------------------------------

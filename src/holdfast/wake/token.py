@@ -120,12 +120,16 @@ class TokenWatch(Closing):
             self._epoll.unregister(token.fileno())
 
     def hung_up(self) -> list[Token]:
-        """Some of those that have, or none; they are not watched any more. Does not wait."""
+        """Those that have, or none; they are not watched any more. Does not wait."""
         found = []
-        for fd, _ in self._epoll.poll(0, _EVENTS_MAX):
-            token = self._tokens[fd]
-            self.discard(token)
-            found.append(token)
+        events = _EVENTS_MAX
+        while events == _EVENTS_MAX:
+            events = 0
+            for fd, _ in self._epoll.poll(0, _EVENTS_MAX):
+                token = self._tokens[fd]
+                self.discard(token)
+                found.append(token)
+                events += 1
         return found
 
     def close(self) -> None:
