@@ -11,7 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from holdfast import wake
 from holdfast.cli.main import run as holdfast
+from holdfast.errors import Unavailable
 from tests.e2e.terminal import PATIENCE_S, ended, line, until
 from tests.e2e.wake_terminal import Terminal, a_terminal
 
@@ -269,6 +271,24 @@ def test_why_tells_of_the_last_attempt(terminal: Terminal) -> None:
     told = terminal.told("why")
     assert any(each.startswith("The machine slept for ") for each in told["lines"])
     assert (told["status"]["suspends"], told["wake_leases"]) == (1, [])
+
+
+def test_of_a_governor_that_was_stopped_nobody_waits_for_ever(alone: Terminal) -> None:
+    """It lives, and does not answer; that says nothing about its wake leases."""
+    terminal, governor = alone, alone.govern()
+    with wake.connect(terminal.socket, timeout=0.2) as client, client.acquire("held") as held:
+        os.kill(governor.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable, match=r"lives, and has not answered for 0\.2 s"):
+                client.status()
+            with pytest.raises(Unavailable, match="has not answered for 0 s"):
+                client.acquire("not held", timeout=0)
+            assert not held.orphaned
+        finally:
+            os.kill(governor.pid, signal.SIGCONT)
+        assert terminal.comes_to("held")
+        with client.acquire("again", timeout=20):
+            assert terminal.comes_to("held", "again")
 
 
 # -- suspend --------------------------------------------------------------------------------------

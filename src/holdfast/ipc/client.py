@@ -38,6 +38,7 @@ T = TypeVar("T")
 ANSWER_BYTES_MAX: Final = 1 << 26
 _READ_BYTES: Final = 1 << 16
 _IDLE_MAX: Final = 4
+_SHORTEST_S: Final = 0.001
 
 
 class Line(Closing):
@@ -121,7 +122,8 @@ class Line(Closing):
 
     def _wait_at_most(self, timeout_s: float | None) -> None:
         if timeout_s != self._timeout_s:
-            self._socket.settimeout(timeout_s)
+            # A socket with a time-out of 0 does not wait at all, and then reports something else.
+            self._socket.settimeout(None if timeout_s is None else max(timeout_s, _SHORTEST_S))
             self._timeout_s = timeout_s
 
     def _ask(

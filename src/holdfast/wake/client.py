@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from holdfast.clock import NS_PER_S
 from holdfast.closing import Closing
 from holdfast.durations import nanoseconds_or_none
 from holdfast.errors import GovernorGone, HoldfastError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 __all__ = ["Governor", "Status", "connect", "status_of"]
+
+T = TypeVar("T")
+
+ANSWER_S: Final = 30.0
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -84,18 +89,27 @@ def status_of(seen: wire.Seen) -> Status:
     )
 
 
-def connect(path: str | os.PathLike[str] | None = None) -> Governor:
+def _limit_s(timeout: float | timedelta | None) -> float | None:
+    limit_ns = nanoseconds_or_none(timeout, "timeout")
+    return None if limit_ns is None else limit_ns / NS_PER_S
+
+
+def connect(
+    path: str | os.PathLike[str] | None = None, *, timeout: float | timedelta | None = ANSWER_S
+) -> Governor:
     """The governor of this machine, or of that socket.
 
     Args:
         path: Its socket; None: ``HOLDFAST_WAKE_SOCKET``, else the usual place.
+        timeout: See `Governor`.
 
     Raises:
         NotFound: Nobody has a socket there.
         Unavailable: Somebody had, and has died.
         NotPermitted: It is another user's.
     """
-    governor = Governor(os.fspath(path) if path is not None else socket_path())
+    where = os.fspath(path) if path is not None else socket_path()
+    governor = Governor(where, timeout=timeout)
     governor.client.connect()
     return governor
 
@@ -109,31 +123,46 @@ class Governor(Closing):
 
     Args:
         path: The governor's socket.
+        timeout: For how many seconds to wait for an answer that a governor gives at once; None: for
+            ever. One that lives and does not answer was stopped, as by SIGSTOP, or hangs: that is
+            `Unavailable`. `acquire` and `suspend` wait as long as the machine wants, unless they
+            are told otherwise.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, timeout: float | timedelta | None = ANSWER_S) -> None:
         self.client = Client(path, service="governor", gone=GovernorGone)
+        self._timeout_s = _limit_s(timeout)
 
     @property
     def path(self) -> str:
         """The governor's socket."""
         return self.client.path
 
-    def acquire(self, name: str, *, unmonitored: bool = False) -> WakeLease:
+    def acquire(
+        self,
+        name: str,
+        *,
+        unmonitored: bool = False,
+        timeout: float | timedelta | None = None,
+    ) -> WakeLease:
         """A wake lease, held when this returns; it waits while the machine is down.
 
         Args:
             name: What it is for, at most 64 bytes; it need not be unique.
             unmonitored: It may be held for long, and nobody is to be warned.
+            timeout: For how many seconds to wait for the answer; None: for ever.
 
         Raises:
             InvalidArgument: That is no name.
             GovernorGone: The governor has gone.
+            Unavailable: No answer came in time. Nothing is held: the governor hears that nobody
+                waits any more as soon as it listens.
             OutOfSpace: There are too many wake leases already, or no descriptors left.
         """
         check_name(name, "a wake lease")
         said = wire.Acquire(name, unmonitored)
-        _, came = self.client.call(wire.ACQUIRE, said, wire.Nothing)
+        limit_s = _limit_s(timeout)
+        _, came = self.client.call(wire.ACQUIRE, said, wire.Nothing, timeout_s=limit_s)
         with came:
             return WakeLease(came.take(), name, reporter=self, checked=True)
 
@@ -161,9 +190,9 @@ class Governor(Closing):
 
         Raises:
             GovernorGone: The governor has gone.
+            Unavailable: It has not answered in time.
         """
-        seen, came = self.client.call(wire.STATUS, wire.Nothing(), wire.Seen)
-        came.close()
+        seen = self._ask(wire.STATUS, wire.Seen)
         return status_of(seen)
 
     def why(self) -> str:
@@ -171,9 +200,9 @@ class Governor(Closing):
 
         Raises:
             GovernorGone: The governor has gone.
+            Unavailable: It has not answered in time.
         """
-        answer, came = self.client.call(wire.WHY, wire.Nothing(), wire.Why)
-        came.close()
+        answer = self._ask(wire.WHY, wire.Why)
         return "\n".join(answer.lines)
 
     def leases(self) -> list[wire.Lease]:
@@ -181,9 +210,9 @@ class Governor(Closing):
 
         Raises:
             GovernorGone: The governor has gone.
+            Unavailable: It has not answered in time.
         """
-        answer, came = self.client.call(wire.LIST, wire.Nothing(), wire.Leases)
-        came.close()
+        answer = self._ask(wire.LIST, wire.Leases)
         return answer.wake_leases
 
     def where(self) -> list[wire.Located]:
@@ -193,9 +222,9 @@ class Governor(Closing):
 
         Raises:
             GovernorGone: The governor has gone.
+            Unavailable: It has not answered in time.
         """
-        answer, came = self.client.call(wire.WHERE, wire.Nothing(), wire.Where)
-        came.close()
+        answer = self._ask(wire.WHERE, wire.Where)
         return answer.wake_leases
 
     def watch(self, since: int | None = None) -> Iterator[wire.WakeEvent]:
@@ -208,6 +237,12 @@ class Governor(Closing):
             GovernorGone: The governor has gone, or we read too slowly.
         """
         return self.client.stream(wire.WATCH, wire.Watch(since), wire.WakeEvent)
+
+    def _ask(self, method: str, kind: type[T]) -> T:
+        """What a governor answers at once."""
+        answer, came = self.client.call(method, wire.Nothing(), kind, timeout_s=self._timeout_s)
+        came.close()
+        return answer
 
     def hop(
         self,
