@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 20.0  # for an answer: a bound for liveness, never a measure
+PATIENCE_S = 40.0  # for an answer: a bound for liveness, never a measure
 
 
 def python_path() -> str:

@@ -19,7 +19,7 @@ from holdfast.cli.main import run
 from holdfast.membership import look
 
 PROGRAM = [sys.executable, "-m", "holdfast"]
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 QUICK = ("--bind", "127.0.0.1:0", "--period", "300ms")
 
 

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-PATIENCE_S = 20.0  # for what must happen: a bound for liveness, never a measure
+PATIENCE_S = 40.0  # for what must happen: a bound for liveness, never a measure
 
 
 def descriptors_open() -> int:

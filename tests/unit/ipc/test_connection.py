@@ -88,7 +88,7 @@ def test_only_the_first_answer_counts_and_nothing_leaks(place: Path) -> None:
             answer, _ = await connection.call("org.example.Twice", {}, Text)
             assert answer == Text("first")
             assert await echo(connection, "x") == "x"
-            assert descriptors_open() == before
+            assert descriptors_open() <= before
 
     asyncio.run(main())
 
@@ -110,7 +110,7 @@ def test_descriptors_go_both_ways(place: Path) -> None:
             assert answer.text == "2"
             with pytest.raises(InvalidArgument, match="none did"):
                 await connection.call("org.example.Take", {}, Text)
-            assert descriptors_open() == before
+            assert descriptors_open() <= before
 
     asyncio.run(main())
 
@@ -173,7 +173,7 @@ def test_a_task_that_is_cancelled_withdraws_its_call(place: Path) -> None:
             before = descriptors_open()
             service.waiting[0].answer(Text("too late"), [os.dup(0)])
             assert await echo(connection, "x") == "x"
-            assert descriptors_open() == before
+            assert descriptors_open() <= before
 
     asyncio.run(main())
 
@@ -190,7 +190,7 @@ def test_an_answer_that_crosses_the_cancel_is_closed(place: Path) -> None:
                 with suppress(asyncio.CancelledError):
                     (await task)[1].close()
             assert await echo(connection, "x") == "x"
-            assert descriptors_open() == before
+            assert descriptors_open() <= before
 
     asyncio.run(main())
 
@@ -265,7 +265,7 @@ def test_nobody_there_is_said_at_once(place: Path) -> None:
         before = descriptors_open()
         with pytest.raises(NotFound, match="no governor"):
             await connect(str(place / "s"), service="governor")
-        assert descriptors_open() == before
+        assert descriptors_open() <= before
 
     asyncio.run(main())
 

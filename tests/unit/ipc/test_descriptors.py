@@ -59,7 +59,7 @@ def test_what_is_cut_off_is_an_error_and_nothing_is_left_open(pair: Pair) -> Non
         near.sendmsg([b"x"], rights(*[0] * 5))
         with pytest.raises(Truncated, match="cut off"):
             receive(far, 100, descriptors_max=2)
-        assert descriptors_open() == before
+        assert descriptors_open() <= before
 
 
 def test_a_process_without_room_for_descriptors_is_told(pair: Pair) -> None:
@@ -78,7 +78,7 @@ def test_a_process_without_room_for_descriptors_is_told(pair: Pair) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for fd in spare:
                 os.close(fd)
-        assert descriptors_open() == before
+        assert descriptors_open() <= before
 
 
 def test_a_child_that_execs_does_not_keep_what_was_received(pair: Pair) -> None:

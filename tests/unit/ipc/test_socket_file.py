@@ -69,7 +69,7 @@ def test_its_end_removes_it_and_closing_twice_is_harmless(place: Path) -> None:
     file.close()
     file.close()
     assert not (place / "s").exists()
-    assert descriptors_open() == before
+    assert descriptors_open() <= before
 
 
 def test_another_server_is_left_alone(place: Path) -> None:
@@ -77,7 +77,7 @@ def test_another_server_is_left_alone(place: Path) -> None:
         before = descriptors_open()
         with pytest.raises(AlreadyExists, match="another server"):
             SocketFile(str(place / "s"))
-        assert descriptors_open() == before
+        assert descriptors_open() <= before
         connect(place / "s").close()
 
 

@@ -38,7 +38,7 @@ def test_what_is_no_store_is_refused(bad: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         lease.open(bad)
     assert caught.value.hint or bad
-    assert threads_of_leases() == before
+    assert threads_of_leases() <= before
 
 
 @pytest.mark.parametrize("bad", [None, 7, b"local:", Path("leases.db")])
@@ -63,7 +63,7 @@ def test_a_place_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     before = threads_of_leases()
     with pytest.raises(NotFound):
         lease.open(f"sqlite:///{tmp_path}/none/leases.db")
-    assert threads_of_leases() == before
+    assert threads_of_leases() <= before
 
 
 def test_memory_is_shared_by_name_within_the_process() -> None:
@@ -123,5 +123,5 @@ def test_a_store_that_fails_at_once_is_closed() -> None:
         Leases(broken)
     with pytest.raises(Closed):
         bench.opened[-1].inner.refresh()
-    assert threads_of_leases() == before
+    assert threads_of_leases() <= before
     bench.close()

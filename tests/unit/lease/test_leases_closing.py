@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import linecache
 import os
 import signal
@@ -63,6 +64,7 @@ def test_closing_twice_is_harmless_for_two_threads(url: str) -> None:
 
 def test_descriptors_are_given_back(url: str) -> None:
     def open_descriptors() -> int:
+        gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
     def use() -> None:

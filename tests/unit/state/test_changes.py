@@ -176,6 +176,7 @@ def test_a_closed_handle_has_no_changes(reader: State) -> None:
 @pytest.mark.parametrize("how", ["cancelled", "broken off", "closed by hand", "timed out"])
 def test_a_consumer_that_leaves_leaves_nothing(writer: State, reader: State, how: str) -> None:
     """K54, K70: no descriptor, no watch, no callback of the loop."""
+    gc.collect()  # of what tests before this one have left
     before = len(os.listdir("/proc/self/fd"))
 
     async def consume(count: int) -> None:
@@ -215,7 +216,7 @@ def test_a_consumer_that_leaves_leaves_nothing(writer: State, reader: State, how
 
     asyncio.run(main())
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_loop_that_has_nothing_to_do_does_nothing(writer: State, reader: State) -> None:

@@ -208,7 +208,7 @@ WAITS = """
     state.fileno()
     state.throttle(0.01)
     state.read()
-    state.throttle(8)
+    state.throttle(100)
     before = time.process_time()
     print(state.wait(0.5))
     print(time.process_time() - before < 0.25)
@@ -219,4 +219,4 @@ def test_waiting_within_a_longer_interval_ends_with_the_time(script: RunScript) 
     """K54, K56 P7: without spinning."""
     before_s = time.monotonic()
     assert script(WAITS).split() == ["False", "True"]
-    assert time.monotonic() - before_s < 6
+    assert time.monotonic() - before_s < 40

@@ -376,20 +376,17 @@ def test_a_failed_store_leaves_nothing_open(
         LocalStore(directory)
     with pytest.raises(InvalidArgument):
         LocalStore(directory, namespace="")
-    assert open_files() == before
+    assert open_files() <= before
 
 
 def test_a_store_that_is_forgotten_closes_its_files(directory: Path) -> None:
-    import gc
-
     before = open_files()
     for _ in range(3):
         store = LocalStore(directory)
         store.extend(store.claim("n", "a", 1), LONG_NS)
         store.release(store.records()["n"])
         del store
-    gc.collect()
-    assert open_files() == before
+    assert open_files() <= before
 
 
 def test_a_directory_that_somebody_keeps_locked_is_unavailable(

@@ -90,7 +90,7 @@ def test_a_wait_can_be_interrupted(store: LocalStore, name: str | None) -> None:
         store.wait_changed(300, name=name)
     timer.join()
     if name is None:
-        assert open_files() == before
+        assert open_files() <= before
     assert store.wait_changed(0, name=name) is False
 
 
@@ -100,7 +100,7 @@ def test_a_wait_leaves_no_descriptors(store: LocalStore) -> None:
     for _ in range(5):
         assert store.wait_changed(0.01, name="n") is False
         assert store.wait_changed(0.01) is False
-    assert open_files() == before
+    assert open_files() <= before
 
 
 def test_waits_for_many_leases_keep_the_descriptors_of_a_few(store: LocalStore) -> None:
