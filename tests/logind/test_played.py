@@ -134,6 +134,44 @@ def test_without_a_block_lock_a_wake_lease_is_granted_and_that_is_said(
     assert len([said for said in caplog.messages if said.startswith("logind gives no")]) == 1
 
 
+def test_a_lock_that_is_refused_because_a_sleep_begins_just_then_comes_after_it_and_is_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.before_answer["Inhibit"] = side.wish_to_sleep
+        side.stay_down()
+        await backend.block(held=True)
+        assert backend.trouble is None
+        backend.ready_for_sleep()
+        await until_said(side, "StartUnit suspend.target")
+        side.come_up()
+        await until_locked(side, "block", "delay")
+
+    with caplog.at_level(logging.WARNING, "holdfast.wake"):
+        play(main)
+    assert caplog.messages == []
+
+
+def test_a_sleep_that_begins_while_the_back_end_is_opened_is_only_waited_for() -> None:
+    side = PlayedSide()
+    side.before_answer["Inhibit"] = side.wish_to_sleep
+
+    async def main() -> None:
+        backend = side.backend()
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                await backend.open(Host(side.transcript))
+                assert side.transcript.lines[:2] == ["PrepareForSleep True", "host: sleep begins"]
+                backend.ready_for_sleep()
+                await until_locked(side, "delay")
+                assert isinstance(await backend.suspend(1), Slept)
+            finally:
+                await backend.close()
+                side.close()
+
+    asyncio.run(main())
+
+
 def test_several_locks_that_are_refused_again_and_again_are_told_once_each(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -66,6 +66,7 @@ _RULES = (
     f"type='signal',sender='{DAEMON.name}',member='NameOwnerChanged',arg0='{NAME}'",
 )
 _ROOT_CHECKS_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: that we are root is no reason
+_IN_PROGRESS = f"{NAME}.OperationInProgress"
 _UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 
 _BEGIN_S = 10.0
@@ -179,10 +180,17 @@ class Logind:
             (self._pid,) = await bus.call(DAEMON, asked, "s", (bus.name,))
             await self._look_around(bus)
             if not self._cycle.under_way:
-                await self._delay.take(bus)
-                await self._try(self._delay_shutdown)  # without it, too, one can suspend
+                await self._take_delays(bus)
         except Refused as error:
             raise unusable(error, self._delay.action, self._address) from error
+
+    async def _take_delays(self, bus: Connection) -> None:
+        try:
+            await self._delay.take(bus)
+        except Refused as error:
+            if error.name != _IN_PROGRESS:  # then its end will have us ask again
+                raise
+        await self._try(self._delay_shutdown)  # without it, too, one can suspend
 
     async def _look_around(self, bus: Connection) -> None:
         """What its signals would have told, had we been here. They follow upon this answer."""
@@ -409,7 +417,8 @@ class Logind:
         try:
             await lock.take(bus)
         except Refused as error:
-            self._worry(f"logind gives no {lock}: {refusal(error, lock.action)}")
+            if error.name != _IN_PROGRESS:  # a sleep has begun; its signal is on its way
+                self._worry(f"logind gives no {lock}: {refusal(error, lock.action)}")
             return False
         except Unavailable:
             return True  # as above

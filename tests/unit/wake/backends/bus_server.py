@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import importlib
 import socket
 import threading
@@ -31,7 +32,7 @@ class BusServer:
         self._listening.settimeout(PATIENCE_S)
         self._greeted = threading.Event()
         self.peer: socket.socket | None = None
-        self._thread = threading.Thread(target=self._greet, daemon=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -55,6 +56,10 @@ class BusServer:
         """Answer it, with descriptors or a name."""
         _answer(self.client, to, *descriptors, name=name)
 
+    def _serve(self) -> None:
+        with contextlib.suppress(EOFError, OSError):  # a client that is out of patience goes
+            self._greet()
+
     def _greet(self) -> None:
         self.peer, _ = self._listening.accept()
         self.peer.settimeout(PATIENCE_S)
@@ -72,14 +77,21 @@ class BusServer:
         assert self.peer is not None
         line = b""
         while not line.endswith(b"\r\n"):
-            line += self.peer.recv(1)
+            line += _some(self.peer, 1)
         return line
+
+
+def _some(client: socket.socket, wanted: int) -> bytes:
+    data = client.recv(wanted)
+    if not data:
+        raise EOFError("the client has gone")
+    return data
 
 
 def _question(client: socket.socket) -> int:
     parser = jeepney.Parser()
     while (message := parser.get_next_message()) is None:
-        parser.add_data(client.recv(parser.bytes_desired()))
+        parser.add_data(_some(client, parser.bytes_desired()))
     return int(message.header.serial)
 
 

@@ -130,9 +130,8 @@ def test_an_answer_that_comes_as_its_caller_goes_leaves_no_descriptor(
 def test_an_answer_that_comes_too_late_leaves_no_descriptor(
     server: BusServer, descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_module, "_REPLY_S", 0.02)
-
     async def main(connected: Connected) -> None:
+        monkeypatch.setattr(bus_module, "_REPLY_S", 0.02)
         with pytest.raises(Refused, match="NoReply"):
             await connected.bus.call(WHOM, "Ask")
         server.answer(server.question(), descriptor)
