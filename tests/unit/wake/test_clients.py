@@ -290,7 +290,7 @@ def test_a_number_that_is_another_descriptor_by_now_is_none() -> None:
             assert from_environment({"HOLDFAST_WAKE_LEASE": wrong}) is None
         near.close()
         far.close()
-        assert descriptors_open() == before
+        assert descriptors_open() <= before
     assert from_environment({}) is None
 
 
@@ -302,5 +302,5 @@ def test_governing_is_over_when_the_block_is(place: Path) -> None:
             await governor.status()
 
     asyncio.run(main())
-    assert descriptors_open() == before
+    assert descriptors_open() <= before
     assert not (place / "g").exists()

@@ -84,6 +84,6 @@ def test_many_clients_that_leave_at_once_leave_nothing(place: Path) -> None:
                 for rogue in rogues:
                     rogue.close()
                 await until(lambda: len(service.leases) == 0 and service.connections == 1)
-            assert descriptors_open() == before
+            assert descriptors_open() <= before
 
     asyncio.run(main())

@@ -145,7 +145,7 @@ def test_names_are_checked_on_both_sides(place: Path) -> None:
                 before = descriptors_open()
                 with pytest.raises(InvalidArgument):
                     await connection.call(wire.ACQUIRE, wire.Acquire(name), wire.Nothing)
-                assert descriptors_open() == before
+                assert descriptors_open() <= before
             (await governor.acquire("x" * 64)).close()
             with pytest.raises(Unsupported, match="no such method"):
                 await connection.call("org.holdfast.wake.Sing", {}, wire.Nothing)
@@ -160,7 +160,7 @@ def test_the_table_is_bounded(place: Path) -> None:
             before = descriptors_open()
             with pytest.raises(OutOfSpace):
                 await governor.acquire("c")
-            assert descriptors_open() == before
+            assert descriptors_open() <= before
             for wake_lease in held:
                 wake_lease.close()
 
@@ -268,7 +268,7 @@ def test_a_thousand_leases_come_and_go_and_leave_nothing(place: Path) -> None:
                     wake_lease.close()
                 await until(lambda: len(service.leases) == 0)
                 assert await count(governor) == 0
-                assert descriptors_open() == before
+                assert descriptors_open() <= before
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
