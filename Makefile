@@ -58,7 +58,7 @@ demo: $(VENV)/stamp-base ## the whole system on this machine, with real data
 
 # Tests start some thousand interpreters. Where the environment forbids to keep byte code, as in many
 # containers, each of them would compile anew whatever it imports.
-test check kill soak: export PYTHONDONTWRITEBYTECODE :=
+demo test check bench kill soak: export PYTHONDONTWRITEBYTECODE :=
 
 # Tests marked `serial` want the machine to themselves. The others spend half of their time waiting,
 # hence more of them at once than there are processors in most places that build. Where ARGS selects,
