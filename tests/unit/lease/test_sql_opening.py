@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PROCESSES, FILES = 4, 40
+PROCESSES, FILES = 4, 20
 
-# Each file's turn begins with the first of them to arrive there; "go" files keep them together.
+# Each file's turn begins for all of them at one instant, shortly after the last one has arrived.
 OPENER = """
 import os, sys, time
 from holdfast.lease.stores.sql import SqlStore
@@ -19,7 +19,11 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(files):
     open(f"{directory}/{number}-{me}", "w").close()
-    while not all(os.path.exists(f"{directory}/{number}-{i}") for i in range(processes)):
+    arrivals = [f"{directory}/{number}-{i}" for i in range(processes)]
+    while not all(map(os.path.exists, arrivals)):
+        time.sleep(0.001)
+    begin_ns = max(os.stat(path).st_mtime_ns for path in arrivals) + 5_000_000
+    while time.time_ns() < begin_ns:
         time.sleep(0)
     with SqlStore(f"sqlite:///{directory}/{number}.db", busy_s=30) as store:
         store.claim(me, "a", 1)
