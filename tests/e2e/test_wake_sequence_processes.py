@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.wake import Config, Failed, Service, Simulated, Slept
+from holdfast.wake.model import Status
 from tests.e2e.wake_sequence_roles import LIVES, SUBSCRIPTIONS, Table, row_of
 from tests.peer import python_path
 
@@ -67,6 +68,7 @@ class Machine(Simulated):
         self.entries = 0
         self.checked = 0  # how many subscriptions with messages there were
         self.stranded: list[str] = []
+        self.status: Status | None = None  # the governor's, at the end
 
     async def suspend(self, attempt: int) -> Slept | Failed:
         self.entries += 1
@@ -122,6 +124,7 @@ async def storm(place: Path, *, suspends: int, messages: int, kills: int) -> Mac
             entries = machine.entries
             await until(lambda: machine.entries > entries + 20)
             await until(lambda: not service.governor.status().wake_leases)
+            machine.status = service.governor.status()
         finally:
             for role in (head, client):
                 role.kill()
@@ -148,3 +151,6 @@ def test_nothing_is_stranded_whoever_dies(tmp_path: Path, full: bool) -> None:
     print(f"{machine.entries} entries, {machine.checked} with messages sent")
     assert machine.stranded == []
     assert machine.checked > 0
+    assert machine.status is not None
+    assert machine.status.stranded == 0, "by the accounts there was nothing either"
+    assert machine.status.saved >= machine.status.saved_by > 0
