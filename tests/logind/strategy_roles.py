@@ -352,10 +352,12 @@ async def state_client(role: Role) -> None:
             state = namespace.subscribe("values", "r")
             channel = await StateChannel.connect(state, role.socket_of(head_life))
             row = row_of(head_life, role.life)
-            role.table.set("processed", channel._subscription.base, row)
+            role.table.set("processed", state.version, row)
             role.table.set("client", role.life, row)
             working = asyncio.create_task(_deal_with(role, channel, row))
-            await asyncio.wait({working, channel._running}, return_when=asyncio.FIRST_COMPLETED)
+            # A channel does not tell that its source has gone.
+            while role.current() == head_life and not working.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
             await channel.aclose()
