@@ -167,3 +167,30 @@ async def test_a_client_that_leaves_keeps_nobody_awake(here: Place) -> None:
     await here.governor.suspend()
     await here.source.publish(write(2))
     state.close()
+
+
+@in_a_place
+async def test_how_far_a_client_is_can_be_seen_and_nothing_of_it_is_stranded(here: Place) -> None:
+    channel, state = await here.client()
+    for number in (1, 2, 3):
+        here.commit(number)
+    channel.processed(state.snapshot())
+    for number in (4, 5, 6, 7):
+        here.commit(number)
+    with pytest.raises(SuspendAborted):
+        await here.governor.suspend(timeout=0.2)
+    await until(lambda: channel.holding)
+    await here.governor.status()  # by the same connection: what was told before is known
+    [located] = await here.governor.where()
+    [(index, processed)] = {
+        (holder.index, holder.processed) for holder in located.holders if holder.index is not None
+    }
+    assert (index, processed) == (7, 3), "versions, counted from when the client came"
+    assert "waiting for index 7, processed 3 (" in await here.governor.why()
+    channel.processed(state.snapshot())
+    await here.governor.suspend()
+    status = await here.governor.status()
+    assert (status.stranded, status.saved_by) == (0, 1)
+    assert "Nothing of 1 pipeline was stranded, of 7 messages" in await here.governor.why()
+    await channel.aclose()
+    state.close()

@@ -19,10 +19,14 @@ from holdfast.wake import (
     MessageChannel,
     MessageSource,
     SequenceClient,
+    SequenceRelay,
     SequenceServer,
     WakeLease,
+    wire,
 )
 from holdfast.wake import lease as lease_room
+from holdfast.wake.hops import Hops
+from holdfast.wake.looking import Looking
 from holdfast.wake.strategies import progress as follower
 from holdfast.wake.token import Token
 from tests.unit.wake.crowd import Crowd, crowd_of_a_test, line, state_of, until
@@ -151,6 +155,26 @@ async def test_a_client_tells_again_when_it_is_further(monkeypatch: pytest.Monke
     await running
 
 
+@pytest.mark.parametrize("count", [-1, 1 << 63, 1.5, "7"])
+@on_a_loop
+async def test_what_is_no_count_is_refused(count: object, place: Path) -> None:
+    async with governing(place) as (_, governor):
+        connection = await governor.connect()
+        for what in ("index", "processed"):
+            said = {"event": "progress", "inode": 1, what: count}
+            with pytest.raises(InvalidArgument):
+                await connection.call(wire.HOP, said, wire.Nothing)
+
+
+def test_of_wake_leases_that_are_gone_only_so_many_are_known() -> None:
+    looking = Looking(None, Hops())  # type: ignore[arg-type]
+    for number in range(1000):
+        held = SimpleNamespace(number=number, token=SimpleNamespace(inode=7 * number))
+        looking.gone(held)  # type: ignore[arg-type]
+    assert len(looking._gone) == 256
+    assert looking._gone[999] == 7 * 999
+
+
 @on_a_loop
 async def test_why_and_where_tell_what_a_client_waits_for_and_how_far_it_is(place: Path) -> None:
     async with governing(place) as (service, governor):
@@ -191,6 +215,49 @@ async def test_why_and_where_tell_what_a_client_waits_for_and_how_far_it_is(plac
             assert "waiting for index 12, processed 7 (" in reason
             client.close()
             await channel.close()
+            await asyncio.gather(asking, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@on_a_loop
+async def test_a_stage_in_the_middle_is_told_to_be_done_and_to_hold_on_for_the_next(
+    place: Path,
+) -> None:
+    async with governing(place) as (_, governor):
+        server = SequenceServer(governor, name="packets")
+        running = server.manage()[1]
+        await server.ready()
+        with (
+            SequenceRelay() as relay,
+            MessageSource(str(place / "s"), server) as source,
+            MessageSource(str(place / "t"), relay) as second,
+        ):
+            channel = await MessageChannel.connect(source.path, reporter=governor)
+            client = SequenceClient(channel, pass_on=relay.pass_on)
+            asking = client.run()
+            # It is there, and does not ask.
+            last = await MessageChannel.connect(second.path, reporter=governor)
+            await source.wait_clients()
+            await second.wait_clients()
+            for _ in range(3):
+                await source.send(b"event")
+            asleep = asyncio.create_task(governor.suspend())
+            await comes(lambda: client.holding)
+            for _ in range(3):
+                await second.send(b"event")
+                client.process_message()
+            await governor.status()
+            told = await governor.why()
+            assert "message 3 (it has, as it said " in told
+            assert "and holds it for the next)" in told
+            baton = await last.receive_baton(0)
+            assert baton is not None
+            baton.wake_lease.close()
+            await asleep
+            client.close()
+            await channel.close()
+            await last.close()
             await asyncio.gather(asking, return_exceptions=True)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -264,3 +264,46 @@ async def test_the_clients_of_a_stage_come_and_go() -> None:
     with pytest.raises(Closed):
         output.subscribed()
     relay.close()
+
+
+class Telling(Channel):
+    """One by which the server is told what becomes of its batons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = lease(Small())
+        self.told: list[tuple[int, int, bool]] = []
+        self.left = 0
+
+    def let_go(self, index: int, processed: int) -> None:
+        self.told.append((index, processed, self.held.closed))
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+@pytest.mark.parametrize("way", ["closed", "kept", "passed on", "late"])
+@on_a_loop
+async def test_the_server_is_told_before_a_baton_is_let_go_of(way: str) -> None:
+    """Else the governor could see its end, and ask the server, before that knows."""
+    channel = Telling()
+    passed_on: list[object] = []
+    client = SequenceClient(channel, pass_on=passed_on.append if way == "passed on" else None)
+    running = client.run()
+    await until(lambda: bool(channel.asked))
+    if way == "late":
+        client.process_message(7)
+    await channel.batons.put(Baton(channel.held, 4, 1))
+    await until(lambda: len(channel.asked) == 2)
+    if way != "late":
+        client.process_message(3)
+        assert channel.told == []
+        client.process_message(4, keep=way == "kept")
+    assert channel.told == [(4, 7, False)]
+    assert channel.held.closed == (way in {"closed", "late"})
+    assert passed_on == ([channel.held] if way == "passed on" else [])
+    assert channel.left == 0
+    client.end_of_messages()
+    client.close()
+    assert channel.left == 1, "it is said once that nobody is there any more"
+    await asyncio.gather(running, return_exceptions=True)
