@@ -192,6 +192,7 @@ async def test_why_and_where_tell_what_a_client_waits_for_and_how_far_it_is(plac
             with pytest.raises(SuspendAborted):
                 await governor.suspend(0)
             await comes(lambda: client.holding)
+            await comes(lambda: bool(service.governor.attempts[-1].blockers))
             await governor.status()
             [located] = await governor.where()
             [holder] = located.holders
