@@ -12,7 +12,7 @@ from pathlib import Path
 from holdfast import wake
 from holdfast.wake.wire import Located
 from tests.e2e import terminal
-from tests.e2e.terminal import line, until
+from tests.e2e.terminal import ended, line, until
 
 
 class Terminal(terminal.Terminal):
@@ -28,7 +28,8 @@ class Terminal(terminal.Terminal):
     def govern(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a governor, and wait until it answers."""
         governor = self.start("serve", *arguments)
-        assert line(governor).startswith("serving\t")
+        said = line(governor)
+        assert said.startswith("serving\t"), said or ended(governor)
         return governor
 
     # The state of the governor, without a process for each look.
