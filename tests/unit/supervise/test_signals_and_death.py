@@ -94,7 +94,7 @@ def test_nothing_is_started_once_a_signal_has_come(
     start: Start, tmp_path: Path, number: int
 ) -> None:
     mark = tmp_path / "mark"
-    one = start("touch", str(mark), hesitate=1.0)
+    one = start("touch", str(mark), hesitate=2.0)
     assert one.complaint() == "warden is up"
     one.process.send_signal(number)
     code, outcome = one.end()
@@ -118,7 +118,7 @@ def test_who_asks_us_to_pause_pauses_the_command_and_us(start: Start) -> None:
     shell, sleep = one.numbers()
     one.process.send_signal(signal.SIGTSTP)
     assert until(lambda: state_of(one.process.pid) == "T")
-    assert state_of(shell) == state_of(sleep) == "T"
+    assert until(lambda: state_of(shell) == state_of(sleep) == "T")
     one.process.send_signal(signal.SIGCONT)
     assert until(lambda: state_of(sleep) == "S")
     one.process.send_signal(signal.SIGTERM)

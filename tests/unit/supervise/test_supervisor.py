@@ -203,7 +203,7 @@ def test_a_command_that_ends_in_its_own_way_while_it_is_stopped(start: Start) ->
 
 
 def test_a_deadline_that_passes_is_a_loss_though_nobody_says_so(start: Start) -> None:
-    one = start("sh", "-c", SHELL, lose=True, deadline=1.5)
+    one = start("sh", "-c", SHELL, lose=True, deadline=3.0)
     _, sleep = one.numbers()
     code, outcome = one.end()
     assert (code, outcome["ending"]) == (90, "lost")
@@ -221,7 +221,7 @@ def test_what_was_lost_before_the_start_is_never_started(start: Start, tmp_path:
 
 
 def test_the_time_limit_is_124(start: Start) -> None:
-    one = start("sh", "-c", SHELL, limit=0.7)
+    one = start("sh", "-c", SHELL, limit=2.0)
     shell, sleep = one.numbers()
     code, outcome = one.end()
     assert (code, outcome["ending"], outcome["lost"]) == (124, "limit", False)
