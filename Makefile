@@ -61,12 +61,12 @@ demo: $(VENV)/stamp-base ## the whole system on this machine, with real data
 demo test check bench kill soak: export PYTHONDONTWRITEBYTECODE :=
 
 # Tests marked `serial` want the machine to themselves. The others spend half of their time waiting,
-# hence more of them at once than there are processors in most places that build. Where ARGS selects,
-# one of the two runs may find nothing, which pytest reports as 5.
+# hence more of them at once than there are processors in most places that build, and more patience
+# with each. Where ARGS selects, one of the two runs may find nothing, which pytest reports as 5.
 NOTHING = $(if $(ARGS),|| test $$? -eq 5)
 test: $(VENV)/stamp-test ## every test, in its short form
 	$(BIN)/python -m pytest -q -m serial $(ARGS) $(NOTHING)
-	$(BIN)/python -m pytest -q -n 4 -m 'not serial' $(ARGS) $(NOTHING)
+	$(BIN)/python -m pytest -q -n 4 --timeout=120 -m 'not serial' $(ARGS) $(NOTHING)
 
 # ------------------------------------------------------------------------------- for developers
 
