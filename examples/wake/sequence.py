@@ -97,7 +97,14 @@ class Spoken:
         self.say("SAG->>server: wake lease")
         return wake_lease
 
-    async def listen(self, before: Callback, after: Callback, *, name: str) -> wake.Listener:
+    async def listen(
+        self,
+        before: Callback,
+        after: Callback,
+        *,
+        name: str,
+        on_sleep: Callable[[bool], object] | None = None,
+    ) -> wake.Listener:
         """Say what the governor calls, and when it is answered."""
 
         async def before_suspend() -> None:
@@ -110,7 +117,9 @@ class Spoken:
             await after()
             self.say("server->>SAG: <ACK>{Resume}")
 
-        return await self.governor.listen(before_suspend, after_resume, name=name)
+        return await self.governor.listen(
+            before_suspend, after_resume, name=name, on_sleep=on_sleep
+        )
 
 
 class Heard:

@@ -18,7 +18,7 @@ from holdfast.ipc.messages import parameters_as
 from holdfast.wake import wire
 from holdfast.wake.client import Status, status_of
 from holdfast.wake.lease import WakeLease
-from holdfast.wake.listening import Callback, Listener, check_callback
+from holdfast.wake.listening import Callback, Listener, OnSleep, check_callback
 from holdfast.wake.model import OnTimeout, check_name
 from holdfast.wake.places import socket_path
 
@@ -263,6 +263,7 @@ class AsyncGovernor:
         name: str | None = None,
         timeout: float | timedelta | None = None,
         on_timeout: OnTimeout | Literal["abort", "go_on", "evict"] = OnTimeout.ABORT,
+        on_sleep: OnSleep | None = None,
     ) -> Listener:
         """Be called before each suspend and after each resume; registered when this returns.
 
@@ -275,6 +276,10 @@ class AsyncGovernor:
             name: How the listener is called in messages; None: as the program.
             timeout: How many seconds a call may take; None: as long as it wants.
             on_timeout: What happens then: "abort" the suspend, "go_on" without it, or "evict" it.
+            on_sleep: A plain function. It is called with True when the machine goes down of itself,
+                before `before_suspend` is called for that: such a sleep is delayed by wake leases
+                and not prevented, so that nobody should hold one on until `after_resume`. With
+                False when the machine is back, or does not go down after all.
 
         Raises:
             InvalidArgument: One is no coroutine function, or the name or time-out is none.
@@ -287,7 +292,7 @@ class AsyncGovernor:
         timeout_ns = None if timeout is None else nanoseconds(timeout, "timeout")
         said = wire.Listen(called, timeout_ns, OnTimeout(on_timeout).value)
         connection = await self.connect()
-        listener = Listener(self, connection, called, before_suspend, after_resume)
+        listener = Listener(self, connection, called, before_suspend, after_resume, on_sleep)
         registered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_answer(answer: Message | HoldfastError, _: Descriptors) -> None:
@@ -322,6 +327,11 @@ class AsyncGovernor:
             listener = self._listeners.pop(evicted.listener, None)
             if listener is not None:
                 listener.ended(f"it was evicted: {evicted.reason}")
+        elif request.method == wire.SLEEPS:
+            said = request.parameters(wire.Sleeps)
+            listener = self._listeners.get(said.listener)
+            if listener is not None:
+                listener.sleeps(begins=said.begins)
         elif request.method in {wire.BEFORE_SUSPEND, wire.AFTER_RESUME}:
             listener = self._listeners.get(request.parameters(wire.Called).listener)
             if listener is None:

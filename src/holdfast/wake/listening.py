@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from holdfast.wake.async_client import AsyncGovernor
     from holdfast.wake.lease import WakeLease
 
-__all__ = ["Callback", "Listener", "check_callback"]
+__all__ = ["Callback", "Listener", "OnSleep", "check_callback"]
 
 Callback: TypeAlias = "Callable[[], Awaitable[object]]"
+OnSleep: TypeAlias = "Callable[[bool], object]"
 
 
 class Listener(Closing):
@@ -45,6 +46,7 @@ class Listener(Closing):
         name: str,
         before_suspend: Callback | None,
         after_resume: Callback | None,
+        on_sleep: OnSleep | None = None,
     ) -> None:
         self.name = name
         self.reason = ""
@@ -54,6 +56,7 @@ class Listener(Closing):
         self._connection = connection
         self._before_suspend = before_suspend
         self._after_resume = after_resume
+        self._on_sleep = on_sleep
         self._running: asyncio.Task[None] | None = None
         self._failed: WakeLease | None = None
         self._over = asyncio.Event()
@@ -71,6 +74,14 @@ class Listener(Closing):
         else:
             work = self._after(request, before)
         self._running = asyncio.get_running_loop().create_task(work, name=f"{self.name} listens")
+
+    def sleeps(self, *, begins: bool) -> None:
+        """The machine goes down of itself, or is back."""
+        if self._on_sleep is not None:
+            try:
+                self._on_sleep(begins)
+            except Exception as error:  # noqa: BLE001 - it is the user's function
+                self._report(error, "on_sleep")
 
     async def _before(self, request: Request) -> None:
         said = None

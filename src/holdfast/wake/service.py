@@ -257,11 +257,13 @@ class Service:
     # What the back-end tells of the machine (`BackendHost`).
 
     def sleep_begins(self) -> None:
-        """The machine goes down of itself."""
+        """The machine goes down of itself. Listeners hear of that before they are called for it."""
+        self.clients.tell_listeners(begins=True)
         self.carry_out(self.governor.sleep_begins(self.now_ns()))
 
     def sleep_ended(self, outcome: Slept | Failed) -> None:
         """It is back."""
+        self.clients.tell_listeners(begins=False)
         self.carry_out(self.governor.sleep_ended(outcome, self.now_ns()))
 
     def shutdown_begins(self) -> None:

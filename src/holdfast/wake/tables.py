@@ -190,6 +190,12 @@ class Clients:
         if caller is not None:
             caller.listeners.discard(number)
 
+    def tell_listeners(self, *, begins: bool) -> None:
+        """The machine goes down of itself, or is back."""
+        for number, caller in list(self._listeners.items()):
+            if not caller.connection.closed:
+                caller.connection.tell(wire.SLEEPS, wire.Sleeps(number, begins))
+
     def connection_of(self, listener: int) -> Connection | None:
         """By which a listener is called; None: it has gone."""
         caller = self._listeners.get(listener)

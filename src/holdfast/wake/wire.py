@@ -6,7 +6,8 @@ Acquire                 name, unmonitored → the write end of a pipe beside the
 AcquireWithToken        the same, and the caller sends the read end of a pipe of its own
 ApplicationActivity     name → as Acquire, granted only while the machine is awake
 Listen                  name, time-out → the listener's number; from then on the service calls
-                        BeforeSuspend and AfterResume, and perhaps Evicted, of the same connection
+                        BeforeSuspend and AfterResume, and perhaps Evicted, of the same connection;
+                        by Sleeps (oneway) it says that the machine goes down of itself, or is back
 Unlisten                number →
 Suspend                 time-out → how long the machine slept, or SuspendAborted; withdrawn if the
                         caller cancels it or goes
@@ -39,6 +40,7 @@ __all__ = [
     "INTERFACE",
     "LIST",
     "LISTEN",
+    "SLEEPS",
     "STATUS",
     "SUSPEND",
     "UNLISTEN",
@@ -59,6 +61,7 @@ __all__ = [
     "Located",
     "Nothing",
     "Seen",
+    "Sleeps",
     "Slept",
     "Suspend",
     "WakeEvent",
@@ -85,6 +88,7 @@ HOP: Final = INTERFACE + "Hop"
 BEFORE_SUSPEND: Final = INTERFACE + "BeforeSuspend"
 AFTER_RESUME: Final = INTERFACE + "AfterResume"
 EVICTED: Final = INTERFACE + "Evicted"
+SLEEPS: Final = INTERFACE + "Sleeps"
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -122,6 +126,13 @@ class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to `BEFORE_SUSPEND` and `AFTER_RESUME`; most listeners account for nothing."""
 
     account: Account | None = None
+
+
+class Sleeps(msgspec.Struct, frozen=True):
+    """Parameters of `SLEEPS`."""
+
+    listener: int
+    begins: bool
 
 
 class Evicted(msgspec.Struct, frozen=True):

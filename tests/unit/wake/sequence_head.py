@@ -54,5 +54,8 @@ class Head:
         self.calls += 1
         return self.do(self.sender.after_resume(self.calls, self.now_ns))
 
+    def sleeps(self, *, begins: bool = True) -> list[Effect]:
+        return self.do(self.sender.sleeps(self.now_ns, begins=begins))
+
     def gets_it(self) -> list[Effect]:
         return self.do(self.sender.held(self.now_ns))

@@ -194,9 +194,10 @@ class _Counted:
         after: Callable[[], Awaitable[object]],
         *,
         name: str,
+        on_sleep: Callable[[bool], object] | None = None,
     ) -> Listener:
         """As it is."""
-        return await self._governor.listen(before, after, name=name)
+        return await self._governor.listen(before, after, name=name, on_sleep=on_sleep)
 
 
 def play_head(part: Part) -> None:

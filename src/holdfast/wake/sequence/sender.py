@@ -17,7 +17,7 @@ and the *lease*, of which there is one at most::
               NONE ── somebody is owed, and not AWAKE ──▶ WANTED ── held ──▶ HELD
                ▲                                            │                  │
                ├───────────────── failed ───────────────────┘                  │
-               └────────── AWAKE, and nobody is due who has not asked ─────────┘
+               └── AWAKE, or DOWN of itself, and nobody is due who has not asked ┘
 
 Rules, and what each is for:
 
@@ -29,6 +29,10 @@ DOWN until AfterResume has come        an attempt may go on for long after our a
                                        our being asked again (row 18)
 the lease is kept until AfterResume    the attempt is given up then, so AfterResume surely comes;
                                        and one lease covers all that is sent until then (row 18)
+but not if the machine goes down of    then it is delayed and not prevented, and AfterResume comes
+itself                                 only after the sleep: who held on until then would delay it
+                                       for as long as it lets itself be. The batons that were given
+                                       hold it, as long as there is work
 answer only when the lease is held     an acquisition on its way forbids nothing (row 16)
 the index is that of the delivery      what was sent since the lease was taken is covered, too
 the first state is UNKNOWN             who registers while an attempt is under way is not called
@@ -127,6 +131,7 @@ class Sender:
         saved: How many messages a wake lease was taken for, which would have been stranded: nobody
             had said by then that they were processed.
         saving: How many wake leases were taken for such messages.
+        inevitable: The machine goes down of itself: it can be delayed, and not kept up.
     """
 
     __slots__ = (
@@ -136,6 +141,7 @@ class Sender:
         "clients",
         "flushes",
         "lease",
+        "inevitable",
         "phase",
         "saved",
         "saving",
@@ -149,6 +155,7 @@ class Sender:
         self.flushes = 0
         self.saved = 0
         self.saving = 0
+        self.inevitable = False
         self._call: object | None = None  # the governor's, which waits for our answer
         self._failures = 0
 
@@ -159,7 +166,9 @@ class Sender:
 
     def covered(self, number: int) -> bool:
         """Whether what was sent to that client cannot be stranded now."""
-        return self.phase is Phase.AWAKE or self.lease is Lease.HELD or self.clients[number].absent
+        if self.phase is Phase.AWAKE or self.lease is Lease.HELD:
+            return True
+        return not self.clients[number].owed  # a baton covers it, or nobody is there
 
     # -- messages and clients ---------------------------------------------------------------------
 
@@ -245,6 +254,11 @@ class Sender:
         effects = self._forget_call()
         self._call = call
         return effects + self._settle(now_ns)
+
+    def sleeps(self, now_ns: int, *, begins: bool) -> list[Effect]:
+        """The machine goes down of itself; or it is back, or has given that up."""
+        self.inevitable = begins
+        return self._settle(now_ns)
 
     def after_resume(self, call: object, now_ns: int) -> list[Effect]:
         """It is over; the machine was down, or the attempt was given up."""
@@ -332,14 +346,19 @@ class Sender:
         if self.lease is Lease.HELD:
             effects += self.clients.serve()
             self.clients.wait_from(now_ns)
-            if self.phase is Phase.AWAKE and not self.clients.due:
-                self.lease = Lease.NONE
-                effects.append(Release())
         if self.phase is Phase.FLUSHING and self._may_answer():
             self._apply(Event.ANSWERED)
             effects.append(Answer(self._call))
             self._call = None
+        if self.lease is Lease.HELD and self._may_release():
+            self.lease = Lease.NONE
+            effects.append(Release())
         return effects
+
+    def _may_release(self) -> bool:
+        if self.phase is Phase.AWAKE:
+            return not self.clients.due
+        return self.inevitable and self.phase is Phase.DOWN and not self.clients.owed
 
     def _may_answer(self) -> bool:
         return self.lease is Lease.HELD or not self.clients.owed

@@ -157,7 +157,10 @@ class SequenceServer:
         listening: Listening | None = None
         try:
             listening = await self._governor.listen(
-                self._before_suspend, self._after_resume, name=self._name
+                self._before_suspend,
+                self._after_resume,
+                name=self._name,
+                on_sleep=self._on_sleep,
             )
             beside = self._wait_gone(listening), self._learn(), self._listen_to_flush()
             tasks = [asyncio.create_task(one) for one in beside]
@@ -219,6 +222,9 @@ class SequenceServer:
         for function in self._before_flush:
             function()
         return await self._called(self.machine.before_suspend)
+
+    def _on_sleep(self, begins: bool) -> None:
+        self.perform(self.machine.sleeps(self._now_ns(), begins=begins))
 
     async def _after_resume(self) -> Account:
         # As it was while the machine was down: what it does now is for the next time.

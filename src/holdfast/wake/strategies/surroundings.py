@@ -61,8 +61,13 @@ class GovernorLike(Protocol):
         after_resume: Callable[[], Awaitable[object]],
         *,
         name: str,
+        on_sleep: Callable[[bool], object] | None = None,
     ) -> Listening:
-        """Register a listener; its functions are called from the next attempt on."""
+        """Register a listener; its functions are called from the next attempt on.
+
+        `on_sleep` is called with True before an attempt that the machine makes of itself, and with
+        False when it is back.
+        """
         ...
 
     async def status(self) -> StatusLike:

@@ -67,6 +67,7 @@ class SmallListening:
     number: int
     before_suspend: Callable[[], Awaitable[object]]
     after_resume: Callable[[], Awaitable[object]]
+    on_sleep: Callable[[bool], object] | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self) -> None:
@@ -125,9 +126,10 @@ class Small:
         after_resume: Callable[[], Awaitable[object]],
         *,
         name: str = "listener",
+        on_sleep: Callable[[bool], object] | None = None,
     ) -> SmallListening:
         number = self._next()
-        listening = SmallListening(self, number, before_suspend, after_resume)
+        listening = SmallListening(self, number, before_suspend, after_resume, on_sleep)
         self.listeners[number] = listening
         self.do("listener_registered", number, name, Requester(number))
         return listening
