@@ -21,6 +21,7 @@ Scenario = Callable[..., None]
 SCENARIOS: dict[Scenario, tuple[str, ...]] = {
     scenarios.steady: ("acquired", "batons", "suspended", "woken", "pending"),
     scenarios.chains: ("acquired", "batons", "suspended", "woken", "pending"),
+    scenarios.outsiders: ("acquired", "batons", "suspended", "outside", "let go", "pending"),
     scenarios.storms: ("killed", "paused", "lost", "suspended", "woken"),
     scenarios.crowds: ("killed", "paused", "lost", "suspended", "woken"),
     scenarios.rebirths: ("killed", "pending", "suspended", "woken"),
@@ -29,11 +30,13 @@ SCENARIOS: dict[Scenario, tuple[str, ...]] = {
 STRANDED = "stranded"
 COST = "wake leases for"
 STAYS_UP = "it is not yet so"
+TOO_LONG = "has waited for too long"
 # Where each safeguard is missed, within how many seeds, and what comes of it.
 MISSED: dict[str, tuple[Scenario, int, str]] = {
     "one-listener": (scenarios.steady, 100, STRANDED),
     "down-until-after-resume": (scenarios.steady, 100, STRANDED),
     "kept-until-after-resume": (scenarios.crowds, 100, COST),
+    "released-if-inevitable": (scenarios.outsiders, 100, TOO_LONG),
     "epoch": (scenarios.crowds, 100, STAYS_UP),
     "index-of-delivery": (scenarios.steady, 100, STRANDED),
     "answer-when-held": (scenarios.steady, 100, STRANDED),

@@ -31,6 +31,7 @@ from holdfast.wake.model import (
     Failed,
     GoDown,
     Grant,
+    ReadyForSleep,
     Report,
     Requester,
     Slept,
@@ -41,6 +42,7 @@ from holdfast.wake.model import (
 MILLION = 1_000_000
 SECOND = 1_000_000_000
 LATENCY_NS = 2 * MILLION
+PATIENCE_NS = 5 * SECOND  # logind's own
 
 
 class Broken(AssertionError):
@@ -213,6 +215,9 @@ class Host:
     mute: bool = False  # the device has died
     entries: int = 0
     attempt: int | None = None  # it is down for that one
+    outside: int = 0  # how often somebody else has put it to sleep
+    sleeping: bool = False  # it goes down for somebody else, and is not back yet
+    waits: bool = False  # for us, before it does
 
     def __post_init__(self) -> None:
         self.counts: Counter[str] = self.world.service("host").counts
@@ -288,6 +293,43 @@ class Host:
             node.sleep()
         asleep_ns = self.world.rng("sleep").randrange(SECOND // 2)
         self.world.after(asleep_ns, lambda: self.wake() if self.attempt == attempt else None)
+
+    def put_to_sleep(self) -> None:
+        """Somebody else suspends it: it waits for us, but not for ever."""
+        if self.attempt is not None or self.sleeping:
+            return
+        self.sleeping = self.waits = True
+        self.outside += 1
+        self.counts["outside"] += 1
+        outside = self.outside
+
+        def impatient() -> None:
+            if self.waits and self.outside == outside:
+                raise self.broken("somebody else's suspend has waited for too long")
+
+        self.world.after(PATIENCE_NS, impatient)
+        self.governor.node.soon(lambda _: self.governor.sleeps(begins=True))
+
+    def ready_for_sleep(self) -> None:
+        """Nothing of ours delays it any more."""
+        self.check()
+        self.waits = False
+        asleep_ns = 0
+        if self.interrupts:
+            self.counts["pending"] += 1
+        else:
+            self.counts["let go"] += 1
+            asleep_ns = self.world.rng("sleep").randrange(SECOND // 2)
+            for node in self.world.nodes.values():
+                node.sleep()
+
+        def back() -> None:
+            self.sleeping = False
+            for node in self.world.nodes.values():
+                node.wake()
+            self.governor.node.soon(lambda _: self.governor.sleeps(begins=False))
+
+        self.world.after(asleep_ns, back)
 
     def wake(self, outcome: Slept | Failed = Slept(1)) -> None:  # noqa: B008 - a value
         """The machine is up again."""
@@ -366,6 +408,15 @@ class Governed:
         ours.hears, ours.ended = hears, ended
         return theirs
 
+    def sleeps(self, *, begins: bool) -> None:
+        """The machine goes down for somebody else, or is back."""
+        for end in self._listeners.values():
+            end.send("sleeps", begins)
+        if begins:
+            self.do(self.pure.sleep_begins(self.now_ns()))
+        else:
+            self.do(self.pure.sleep_ended(Slept(1), self.now_ns()))
+
     def closed(self, lease_id: int) -> None:
         self.do(self.pure.lease_closed(lease_id, self.now_ns()))
 
@@ -381,6 +432,8 @@ class Governed:
                     self._listeners[listener_id].send("call", call_id, moment.value)
                 case GoDown(attempt):
                     self.host.enter(attempt)
+                case ReadyForSleep():
+                    self.host.ready_for_sleep()
                 case Report("stranded", _, sentence):
                     # By the heads' accounts; the host knows it by itself, too.
                     raise self.host.broken(f"stranded by the accounts: {sentence}")

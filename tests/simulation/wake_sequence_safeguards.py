@@ -50,6 +50,11 @@ def not_kept(sender: Sender, now_ns: int) -> list[Effect]:
     return effects
 
 
+def keeps_on(sender: Sender, now_ns: int, *, begins: bool) -> list[Effect]:
+    """Until the resume, whoever puts the machine to sleep."""
+    return []
+
+
 def the_same_client(client: Client, epoch: int) -> list[Effect]:
     """It counts on where the one before has ended."""
     sent = client.sent
@@ -115,6 +120,7 @@ SAFEGUARDS: Mapping[str, Patches] = {
     "one-listener": ((Head, "before_suspend", two_listeners),),
     "down-until-after-resume": ((Sender, "held", awake_after_the_first),),
     "kept-until-after-resume": ((Sender, "_settle", not_kept),),
+    "released-if-inevitable": ((Sender, "sleeps", keeps_on),),
     "epoch": ((Client, "subscribe", the_same_client),),
     "index-of-delivery": (
         (Clients, "make_due", note_the_index),

@@ -34,6 +34,16 @@ def chains(world: World, *, without: str | None = None) -> None:
     steady(world, without=without, steps=2 + world.seed % 2)
 
 
+def outsiders(world: World, *, without: str | None = None) -> None:
+    """Somebody else suspends the machine, too: that is delayed by messages, and by nothing else."""
+    with switched_off(without):
+        host, _ = _pipeline(world, 1 + world.seed % 3)
+        _interrupts(host, mean_ns=100 * MILLION)
+        world.every(230 * MILLION, host.put_to_sleep)
+        world.run(6 * SECOND)
+        _settles(host)
+
+
 def storms(world: World, *, without: str | None = None) -> None:
     """One, two or three steps, and everybody is stopped, killed and started again."""
     with switched_off(without):

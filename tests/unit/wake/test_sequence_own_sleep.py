@@ -55,6 +55,17 @@ def test_news_that_come_late_let_go_of_what_is_kept_until_the_resume() -> None:
     assert head.sleeps() == [Release()]
 
 
+def test_news_that_come_late_find_a_baton_for_what_the_kept_lease_covered() -> None:
+    """It would have been delivered at the resume."""
+    head = Head().attached()
+    head.sends(1)
+    head.suspends()
+    head.gets_it()
+    head.asks("r1")
+    assert head.sends(2) == []
+    assert head.sleeps() == [Deliver(0, "r1", 3, 1), Release()]
+
+
 def test_news_that_come_between_a_resume_and_the_next_call_hold() -> None:
     head = Head().attached()
     head.suspends()

@@ -344,6 +344,8 @@ class Sender:
         if self.phase is not Phase.AWAKE and self.lease is Lease.NONE and self.clients.owed:
             effects.append(self._acquire())
         if self.lease is Lease.HELD:
+            if self.inevitable:
+                self.clients.make_due()  # not at the resume, which comes only after the sleep
             effects += self.clients.serve()
             self.clients.wait_from(now_ns)
         if self.phase is Phase.FLUSHING and self._may_answer():
