@@ -355,7 +355,7 @@ async def state_client(role: Role) -> None:
             role.table.set("processed", state.version, row)
             role.table.set("client", role.life, row)
             working = asyncio.create_task(_deal_with(role, channel, row))
-            # A channel does not tell that its source has gone.
+            # Work that waits for a permission is left, too, when there is another head.
             while role.current() == head_life and not working.done():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             working.cancel()

@@ -18,17 +18,19 @@ is going down is only safe if it is committed by `StateSource.publish`, or told 
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from holdfast.closing import Closing
-from holdfast.errors import Deleted
+from holdfast.errors import Closed, Deleted
 from holdfast.wake import BatonSource, BatonSubscription, SequenceClient
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncGenerator, Callable
 
-    from holdfast.state import Snapshot, State, Transaction
+    import holdfast.state
+    from holdfast.state import Snapshot, Transaction
     from holdfast.wake import AsyncGovernor, SequenceServer, WakeLease
 
 __all__ = ["StateChannel", "StateSource"]
@@ -43,7 +45,7 @@ class StateSource(Closing):
         path: Where clients connect for batons.
     """
 
-    def __init__(self, state: State, server: SequenceServer, path: str) -> None:
+    def __init__(self, state: holdfast.state.State, server: SequenceServer, path: str) -> None:
         self._state = state
         self._server = server
         self._batons = BatonSource(path, server, base=lambda: state.version)
@@ -104,13 +106,14 @@ class StateChannel(Closing):
         channel = await StateChannel.connect(state, path)
         async for snapshot in channel.changes():
             work(snapshot)                  # done when the next one is asked for
+        # the source has gone: connect anew
 
-    Made by `connect`.
+    Made by `connect`. It is for one loop over `changes`.
     """
 
     def __init__(
         self,
-        state: State,
+        state: holdfast.state.State,
         subscription: BatonSubscription,
         pass_on: Callable[[WakeLease], object] | None,
     ) -> None:
@@ -118,11 +121,12 @@ class StateChannel(Closing):
         self._subscription = subscription
         self._client = SequenceClient(subscription, pass_on=pass_on)  # type: ignore[arg-type]
         self._running: asyncio.Task[None] = self._client.run()
+        self._closed = False
 
     @classmethod
     async def connect(
         cls,
-        state: State,
+        state: holdfast.state.State,
         path: str,
         *,
         pass_on: Callable[[WakeLease], object] | None = None,
@@ -138,6 +142,7 @@ class StateChannel(Closing):
 
         Raises:
             NotFound, Unavailable, NotPermitted: There is no source that we may use.
+            Closed: There is one, and it takes no wake leases any more.
         """
         subscription = await BatonSubscription.connect(path, reporter=reporter)
         return cls(state, subscription, pass_on)
@@ -150,15 +155,56 @@ class StateChannel(Closing):
     async def changes(self) -> AsyncGenerator[Snapshot, None]:
         """Each change, the newest first; it is dealt with when the next one is asked for.
 
+        It ends when the source has gone, or has no governor any more: from then on no wake lease
+        covers anything. Connect anew then. What is in work keeps its baton until the next one is
+        asked for, and the newest change, if it was not given yet, is given before the end (unless
+        it is held back by `State.throttle`). With the loop, however it is left, the channel ends.
+
         Raises:
             Deleted, Closed: As of `State.changes`; what is held is released.
+            Closed: The channel was closed, or an earlier loop has ended.
+            HoldfastError: What the source sent is no baton.
         """
         try:
-            async for snapshot in self._state.changes():
-                yield snapshot
+            self._check()
+            async with aclosing(self._state.changes()) as changes:
+                while (snapshot := await self._next(changes)) is not None:
+                    yield snapshot
+                    self.processed(snapshot)
+            self._check()
+            if self._state.changed():
+                yield (snapshot := self._state.snapshot())
                 self.processed(snapshot)
         finally:
-            self._client.end_of_messages()
+            self.close()
+
+    async def _next(self, changes: AsyncGenerator[Snapshot, None]) -> Snapshot | None:
+        """The next change; None: there will be no baton any more."""
+        if self._running.done():
+            return None
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(None)
+
+        def gone(_: object) -> None:
+            with suppress(RuntimeError):  # nobody waits any more: a change came in the same turn
+                limit.reschedule(loop.time())
+
+        # No task for each change: the wait for it is cut short by a time-out that is set to "now".
+        self._running.add_done_callback(gone)
+        try:
+            async with limit:
+                return await anext(changes)
+        except TimeoutError:
+            return None
+        finally:
+            self._running.remove_done_callback(gone)
+
+    def _check(self) -> None:
+        """See that it is open, and that no fault has ended it."""
+        if self._closed:
+            raise Closed("the channel is closed", hint="connect anew")
+        if self._running.done() and not self._running.cancelled():
+            self._running.result()
 
     def processed(self, snapshot: Snapshot) -> None:
         """That version is dealt with, and with it all earlier ones. `changes` says it by itself."""
@@ -171,4 +217,5 @@ class StateChannel(Closing):
 
     def close(self) -> None:
         """Ask for no more batons, and release what is held."""
+        self._closed = True
         self._client.close()
