@@ -271,6 +271,7 @@ def test_why_tells_of_the_last_attempt(terminal: Terminal) -> None:
     told = terminal.told("why")
     assert any(each.startswith("The machine slept for ") for each in told["lines"])
     assert (told["status"]["suspends"], told["wake_leases"]) == (1, [])
+    assert (told["stoppers"], told["pipelines"], told["status"]["stranded"]) == ([], [], 0)
 
 
 def test_of_a_governor_that_was_stopped_nobody_waits_for_ever(alone: Terminal) -> None:

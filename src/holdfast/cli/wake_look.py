@@ -15,6 +15,8 @@ from holdfast.clock import NS_PER_S, SystemClock
 from holdfast.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from msgspec import Struct
+
     from holdfast.wake import WakeEvent
     from holdfast.wake.wire import LeaseHolder, Located
 
@@ -50,19 +52,24 @@ def ls(path: str | None, as_json: bool) -> None:
 def why(path: str | None, as_json: bool) -> None:
     """Say why the machine is not down: who forbids it, and what became of the last attempt.
 
-    One sentence a line. With --json it is one object: "lines", "status" and "wake_leases".
+    One sentence a line. With --json it is one object: "lines", "status", "wake_leases", "stoppers"
+    (who stops one attempt after the other) and "pipelines" (what their heads accounted for in the
+    last attempt, and how many messages were stranded).
     """
     with connected(path) as governor:
-        text = governor.why()
+        reasons = governor.reasons()
         if not as_json:
-            print(text)
+            print("\n".join(reasons.lines))
             return
         status, leases = governor.status(), governor.where()
-    facts = {name: getattr(status, name) for name in status.__struct_fields__}
     print_json(
         {
-            "lines": text.splitlines(),
-            "status": facts,
+            "lines": reasons.lines,
+            "stoppers": [_fields(each) for each in reasons.stoppers],
+            "pipelines": [
+                _fields(each) | {"account": _fields(each.account)} for each in reasons.pipelines
+            ],
+            "status": _fields(status),
             "wake_leases": [_told(lease) for lease in leases],
         }
     )
@@ -157,6 +164,10 @@ def _state(located: Located) -> str:
     return "frozen" if stuck else located.place
 
 
+def _fields(one: Struct) -> dict[str, object]:
+    return {name: getattr(one, name) for name in one.__struct_fields__}
+
+
 def _told(located: Located) -> dict[str, object]:
     """A wake lease for programs."""
     lease = located.lease
@@ -169,15 +180,10 @@ def _told(located: Located) -> dict[str, object]:
         "acquirer": {"pid": lease.pid, "uid": lease.uid, "command": _command(located)},
         "asked_ns": lease.asked_ns,
         "granted_ns": None if lease.granted_ns is None else str(lease.granted_ns),
-        "holders": [
-            {name: getattr(holder, name) for name in holder.__struct_fields__}
-            for holder in located.holders
-        ],
+        "holders": [_fields(holder) for holder in located.holders],
         "on_the_way": located.on_the_way,
         "hiding": located.hiding,
-        "hops": [
-            {name: getattr(hop, name) for name in hop.__struct_fields__} for hop in located.hops
-        ],
+        "hops": [_fields(hop) for hop in located.hops],
     }
 
 
@@ -186,7 +192,7 @@ def _told(located: Located) -> dict[str, object]:
 
 def _print_event(event: WakeEvent, *, as_json: bool) -> None:
     if as_json:
-        print_json({name: getattr(event, name) for name in event.__struct_fields__})
+        print_json(_fields(event))
         return
     clock = SystemClock()
     at_ns = clock.realtime_ns() - (clock.boottime_ns() - event.at_ns)

@@ -174,9 +174,16 @@ class AsyncGovernor:
         Raises:
             GovernorGone: The governor has gone.
         """
+        return "\n".join((await self.reasons()).lines)
+
+    async def reasons(self) -> wire.Why:
+        """The same with what it is made of; see `Governor.reasons`.
+
+        Raises:
+            GovernorGone: The governor has gone.
+        """
         connection = await self.connect()
-        answer, _ = await connection.call(wire.WHY, wire.Nothing(), wire.Why)
-        return "\n".join(answer.lines)
+        return (await connection.call(wire.WHY, wire.Nothing(), wire.Why))[0]
 
     async def leases(self) -> list[wire.Lease]:
         """All wake leases, oldest first, with who asked for each.

@@ -14,9 +14,10 @@ from holdfast.wake.model import Cause, Ending, Moment, Phase, Slept, Trigger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from holdfast.wake.accounts import Pipeline
     from holdfast.wake.model import Attempt, Blocker, CallRecord, HeldLease, Status
 
-__all__ = ["clause", "explain", "held_by", "seconds", "sentences"]
+__all__ = ["clause", "explain", "held_by", "seconds", "sentences", "worst"]
 
 # A listener that answered faster than this is not worth a sentence.
 _NOTABLE_NS: Final = 100_000_000
@@ -118,12 +119,17 @@ def _calls(calls: Iterable[CallRecord], now_ns: int) -> list[str]:
     return found
 
 
+def worst(pipelines: Iterable[Pipeline]) -> list[Pipeline]:
+    """The same, those of which the most is stranded first, and then those with the most unknown."""
+    return sorted(pipelines, key=lambda each: (-each.stranded, -each.unknown))
+
+
 def _pipelines(attempt: Attempt) -> list[str]:
     """Whether all that was sent had been processed when the back-end was entered."""
     if attempt.entered_ns is None:
         return []
     found = []
-    pipelines = sorted(attempt.pipelines, key=lambda each: (-each.stranded, -each.unknown))
+    pipelines = worst(attempt.pipelines)
     for each in pipelines[:_PIPELINES_MAX]:
         who = f"the pipeline {each.name} by {each.by}"
         if each.stranded:

@@ -49,6 +49,8 @@ class Status(msgspec.Struct, frozen=True):
             the machine went down. More than 0 is a fault: the log and `why` name the pipeline.
         saved: How many messages would have been stranded, but for a wake lease.
         saved_by: How many wake leases were taken for them.
+        trouble: What keeps the back-end from doing its part just now, as a lock that logind does
+            not give; None: nothing. `why` says it, too.
     """
 
     state: str
@@ -66,6 +68,7 @@ class Status(msgspec.Struct, frozen=True):
     stranded: int = 0
     saved: int = 0
     saved_by: int = 0
+    trouble: str | None = None
 
 
 def status_of(seen: wire.Seen) -> Status:
@@ -86,6 +89,7 @@ def status_of(seen: wire.Seen) -> Status:
         stranded=seen.stranded,
         saved=seen.saved,
         saved_by=seen.saved_by,
+        trouble=seen.trouble,
     )
 
 
@@ -202,8 +206,16 @@ class Governor(Closing):
             GovernorGone: The governor has gone.
             Unavailable: It has not answered in time.
         """
-        answer = self._ask(wire.WHY, wire.Why)
-        return "\n".join(answer.lines)
+        return "\n".join(self.reasons().lines)
+
+    def reasons(self) -> wire.Why:
+        """The sentences of `why`, who stops attempt after attempt, and what heads account for.
+
+        Raises:
+            GovernorGone: The governor has gone.
+            Unavailable: It has not answered in time.
+        """
+        return self._ask(wire.WHY, wire.Why)
 
     def leases(self) -> list[wire.Lease]:
         """All wake leases, oldest first, with who asked for each.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import Unsupported
 from holdfast.wake import wire
-from holdfast.wake.causes import explain, sentences
+from holdfast.wake.causes import explain, sentences, worst
 from holdfast.wake.holders import scan
 from holdfast.wake.saboteurs import in_a_sentence, saboteurs
 from holdfast.wake.whereabouts import whereabouts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from holdfast.ipc import Request
     from holdfast.wake.hops import Hop, Hops
+    from holdfast.wake.saboteurs import Saboteur
     from holdfast.wake.service import Service
     from holdfast.wake.tables import Caller, Held
     from holdfast.wake.whereabouts import Holding, Whereabouts
@@ -126,12 +127,23 @@ class Looking:
                     hops = self._hops.ended(self._gone[lease.lease_id])
                     briefly[lease.lease_id] = last_known(hops, now_ns)
             lines += sentences(status.attempt, now_ns, briefly)
-        lines += self._saboteurs(seen)
-        return wire.Why(lines)
-
-    def _saboteurs(self, seen: _Picture) -> list[str]:
-        """Who stops one attempt after the other, and who had their wake leases."""
         found = saboteurs(self._service.governor.attempts)
+        lines += self._told(found, seen)
+        pipelines = () if status.attempt is None else worst(status.attempt.pipelines)[:_TOLD_MAX]
+        return wire.Why(
+            lines,
+            tuple(
+                wire.Stopper(each.cause.value, each.name, each.by, each.times, each.of)
+                for each in found
+            ),
+            tuple(
+                wire.Checked(each.name, each.by, each.account, each.stranded, each.unknown)
+                for each in pipelines
+            ),
+        )
+
+    def _told(self, found: Sequence[Saboteur], seen: _Picture) -> list[str]:
+        """Who stops one attempt after the other, and who had their wake leases."""
         holders = {}
         for number in {number for each in found for number in each.leases}:
             if number in self._gone:

@@ -50,6 +50,7 @@ __all__ = [
     "Acquire",
     "Answered",
     "Called",
+    "Checked",
     "Evicted",
     "HopReport",
     "Lease",
@@ -63,6 +64,7 @@ __all__ = [
     "Seen",
     "Sleeps",
     "Slept",
+    "Stopper",
     "Suspend",
     "WakeEvent",
     "Watch",
@@ -173,6 +175,7 @@ class Seen(msgspec.Struct, frozen=True):
     stranded: int = 0
     saved: int = 0
     saved_by: int = 0
+    trouble: str | None = None
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -284,10 +287,55 @@ class Where(msgspec.Struct, frozen=True):
     wake_leases: list[Located]
 
 
-class Why(msgspec.Struct, frozen=True):
-    """The answer to `WHY`: sentences."""
+class Stopper(msgspec.Struct, frozen=True):
+    """Who has stopped most of the last attempts; see `holdfast.wake.saboteurs`.
+
+    Attributes:
+        cause: "wake_lease", "listener", "backend" or "overrun".
+        name: Of the wake lease or listener; may be empty.
+        by: Who took the wake lease: its command and pid; may be empty.
+        times: How many attempts.
+        of: Of how many.
+    """
+
+    cause: str
+    name: str
+    by: str
+    times: int
+    of: int
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What the head of one pipeline accounted for in the last attempt, and what was made of it.
+
+    Attributes:
+        name: Of its listener and its wake leases.
+        by: Its command and pid.
+        account: What it said.
+        stranded: How many messages were stranded when the back-end was entered; 0: none, or it was
+            not entered.
+        unknown: Of how many nobody has said that they are processed.
+    """
+
+    name: str
+    by: str
+    account: Account
+    stranded: int
+    unknown: int
+
+
+class Why(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to `WHY`: sentences, and of some of them what they are made of.
+
+    Attributes:
+        lines: The sentences.
+        stoppers: Who stops one attempt after the other, the worst first.
+        pipelines: What was accounted for in the last attempt, the worst first; of many, only these.
+    """
 
     lines: list[str]
+    stoppers: tuple[Stopper, ...] = ()
+    pipelines: tuple[Checked, ...] = ()
 
 
 class Watch(msgspec.Struct, frozen=True, omit_defaults=True):

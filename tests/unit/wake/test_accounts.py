@@ -300,7 +300,11 @@ async def test_a_client_that_lets_go_too_early_is_found_out(
             client.process_message(2)
         await asleep
         assert (await governor.status()).stranded == 3
-        assert "STRANDED: 3 messages of the pipeline packets by " in await governor.why()
+        reasons = await governor.reasons()
+        told = "\n".join(reasons.lines)
+        assert "STRANDED: 3 messages of the pipeline packets by " in told
+        [checked] = reasons.pipelines
+        assert (checked.name, checked.stranded, checked.account.sent) == ("packets", 3, 5)
         [line] = [each for each in caplog.records if each.levelno == logging.ERROR]
         assert "stranded: the machine goes down, and 3 messages of the pipeline packets" in (
             line.getMessage()

@@ -139,6 +139,9 @@ async def test_a_pipeline_that_keeps_the_machine_up_is_named_with_its_head_and_i
             assert f"({os.getpid()}) has taken the wake lease packets in 4 of the last 4" in told
             assert f"; pid {os.getpid()} (" in told
             assert told.endswith("was the last to hold it, each time.")
+            [stopper] = (await governor.reasons()).stoppers
+            assert (stopper.cause, stopper.name) == ("wake_lease", "packets")
+            assert (stopper.times, stopper.of) == (4, 4)
             client.close()
             await channel.close()
             await asyncio.gather(asking, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The head of a pipeline when the machine goes down of itself: delayed by batons, not by the head."""
+"""The head of a pipeline when the machine goes down of itself: only batons delay it then."""
 
 from __future__ import annotations
 
