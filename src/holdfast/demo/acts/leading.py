@@ -222,9 +222,12 @@ class Leading:
         return (Line(f"{CANDIDATES} candidates", "lead by turns", commits, self._candidates, note),)
 
     def finish(self) -> Iterator[None]:
-        """See the last trouble through."""
-        while self._fallen is not None:
-            self._see_through(self._fallen)
+        """See the last trouble through; however short the play, one is stopped and one killed."""
+        limit = time.monotonic() + TROUBLE_LIMIT_S
+        while self._fallen is not None or (not self._kills and time.monotonic() < limit):
+            if self._fallen is not None:
+                limit = time.monotonic() + TROUBLE_LIMIT_S  # for the next one to begin
+            self.step()
             yield
         for candidate in self._candidates:
             candidate.process.send_signal(signal.SIGCONT)  # whom the saboteur has stopped

@@ -39,7 +39,7 @@ BURST_MAX = 200
 PAUSE_MAX_S = 0.001  # between two commits of a burst
 GRACE_S = 3.0  # so much later than its time the last version may be shown, on a busy machine
 DEATHS_S = (0.8, 1.6)  # between one death and the next
-DOZES_AFTER = 3
+DOZES_AFTER = 2
 
 SABOTAGE = {
     "hasty": "the display forgets to throttle its handles",

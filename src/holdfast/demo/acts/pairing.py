@@ -195,7 +195,11 @@ class Pairing:
         )
 
     def finish(self) -> Iterator[None]:
-        """Let each end its transaction."""
+        """Let each end its transaction; however short the play, one is killed."""
+        limit = time.monotonic() + GO_ON_LIMIT_S
+        while not self._killed and time.monotonic() < limit:
+            self.step()
+            yield
         while not self._goes_on():
             yield
         for writer in self._writers:

@@ -46,7 +46,7 @@ SABOTAGE = {
 
 # Words of a sampler's row, and of those who read.
 COMMITS, FIRST_NS, STARTED = range(3)
-READS, TORN, BACK, VERSIONS, GENERATION, WAKES, LOST, EMPTY, NEWEST = range(9)
+READS, TORN, BACK, VERSIONS, GENERATION, WAKES, LOST, EMPTY, NEWEST, TOLD = range(10)
 
 
 # -- the players, from inside ---------------------------------------------------------------------
@@ -65,7 +65,7 @@ def play_sampler(part: Part) -> None:
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         with state.transaction() as txn:
             record = host.sample(txn.version + 1, part.number, pid, now_ns).pack()
-            if "torn" in part.sabotage and not txn.version % 50:
+            if "torn" in part.sabotage and not txn.version % 5:
                 record = record[: SIZE // 2] + bytes(txn.data[SIZE // 2 :])
             txn.data[:] = record
         row[COMMITS] += 1
@@ -117,7 +117,7 @@ def play_reader(part: Part) -> None:
             data = state.read()
             if data == last:
                 continue  # the same bytes again: nothing new to judge
-            if "back" in part.sabotage and older and not row[VERSIONS] % 10:
+            if "back" in part.sabotage and older and not row[VERSIONS] % 3:
                 judge.judge(older)
             judge.judge(data)
             older, last = last, data
@@ -149,7 +149,7 @@ def play_watcher(part: Part) -> None:
         snapshot = state.snapshot()
         note_delay(row, time.clock_gettime_ns(time.CLOCK_BOOTTIME) - snapshot.time_ns)
         row[BACK] += snapshot.version < seen
-        seen = snapshot.version
+        row[TOLD] = seen = snapshot.version
         row[READS] += 1
         if judge.judge(snapshot.data) is not None:
             # The number in the bytes is that of the version: nobody's bytes under another's number.
@@ -244,17 +244,20 @@ class Sampling:
         )
 
     def finish(self) -> Iterator[None]:
-        """First the writer; the others must have its last version before they stop."""
-        limit = time.monotonic() + SUCCESSION_LIMIT_S
-        while self._killed_ns and time.monotonic() < limit:
-            self._see_successor()
+        """First the writer, of which one is killed, however short the play.
+
+        The others must have its last version before they stop.
+        """
+        limit = time.monotonic() + 2 * SUCCESSION_LIMIT_S
+        while (self._killed_ns or not self._deaths) and time.monotonic() < limit:
+            self.step()
             yield
         yield from leave(self._sampler, self._standby)
         newest = self._state.version
         limit = time.monotonic() + GRACE_MS / 1000
-        while self._watcher.row[NEWEST] < newest and time.monotonic() < limit:
+        while self._watcher.row[TOLD] < newest and time.monotonic() < limit:
             yield
-        untold = self._watcher.row[NEWEST] < newest
+        untold = self._watcher.row[TOLD] < newest
         yield from leave(self._watcher, self._reader)
         self._watcher.row[LOST] += untold
 

@@ -37,7 +37,7 @@ IN_HAND_S = 1.0  # for so long a worker is waited for that has a wake lease
 CURTAIN_S = 1.0  # as long as that before the end nobody dies, if somebody has
 REPLACED_LIMIT_S = 40.0  # an interpreter on a machine that has other things to do, and a suspend
 REST_LIMIT_S = 30.0
-SPOILT_LIMIT_S = 2.0  # who was told to spoil something is not waited for as long
+HOARD_LIMIT_S = 2.0  # who was told to keep the machine awake is not waited for as long
 
 SABOTAGE = {
     "loose": "the workers let go of a wake lease at once, whatever is still to be done",
@@ -78,7 +78,6 @@ class Waking:
         self._left = 0
         self._next_s = stage.chance.uniform(*PAUSE_S)
         self._last_s = stage.seconds - CURTAIN_S
-        self._limit_s = SPOILT_LIMIT_S if stage.sabotage & SABOTAGE.keys() else REPLACED_LIMIT_S
 
     def _new(self, number: int) -> Player:
         return self._stage.start(ROLES[number], row=self._rows[number], number=number)
@@ -137,7 +136,7 @@ class Waking:
         heir = self._cast[death.number]
         down_ns = [self._down_ns(number) for number in death.whose]
         done = min(down_ns) > death.at_ns
-        late = now_ns() > death.at_ns + self._limit_s * 1e9
+        late = now_ns() > death.at_ns + REPLACED_LIMIT_S * 1e9
         if not done and heir.process.poll() is None and not late:
             return
         who = "the head" if death.number == HEAD else f"worker {WORKERS.index(death.number)}"
@@ -180,7 +179,7 @@ class Waking:
 
     def finish(self) -> Iterator[None]:
         """See the last death through, send no more, let the machine go down; then all leave."""
-        limit = time.monotonic() + min(REST_LIMIT_S, self._limit_s)
+        limit = time.monotonic() + REST_LIMIT_S
         while self._death or (not self._kills and time.monotonic() < limit):
             self.step()
             yield
@@ -204,7 +203,8 @@ class Waking:
     def _rests(self) -> Generator[None, None, bool]:
         """Whether the machine goes down, and again, when the head has sent its last message."""
         governor, head = (self._cast[number].row for number in (GOVERNOR, HEAD))
-        limit = time.monotonic() + min(REST_LIMIT_S, self._limit_s)
+        hoarded = "hoard" in self._stage.sabotage
+        limit = time.monotonic() + (HOARD_LIMIT_S if hoarded else REST_LIMIT_S)
         entries = None
         while time.monotonic() < limit:
             if entries is None and head[pipeline.RESTS]:
