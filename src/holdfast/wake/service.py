@@ -116,7 +116,8 @@ class Service:
         Raises:
             Unsupported: The back-end cannot work here.
             Unavailable: What it needs cannot be reached now.
-            AlreadyExists, NotPermitted, InvalidArgument: The socket cannot be made.
+            NotPermitted: This user may not do what the back-end does, or not have the socket there.
+            AlreadyExists, InvalidArgument: The socket cannot be made.
         """
         why_not = self.backend.available()
         if why_not is not None:
@@ -413,7 +414,8 @@ async def serve(
     Raises:
         Unsupported: The back-end cannot work here.
         Unavailable: What it needs cannot be reached now.
-        AlreadyExists, NotPermitted, InvalidArgument: The socket cannot be made.
+        NotPermitted: This user may not do what the back-end does, or not have the socket there.
+        AlreadyExists, InvalidArgument: The socket cannot be made.
     """
     over = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -250,6 +250,7 @@ class Calls:
                 stranded=seen.stranded,
                 saved=seen.saved,
                 saved_by=seen.saved_by,
+                trouble=getattr(self._service.backend, "trouble", None),
             )
         )
 

@@ -40,7 +40,8 @@ class Backend(Protocol):
     It may have more to say, in attributes that not every back-end has:
 
     - ``blocks_nothing``: True if `block` need not be waited for;
-    - ``trouble``: what keeps it from doing its part just now, in a clause, or None;
+    - ``trouble``: what keeps it from doing its part just now, in a clause, or None; it is told by
+      `Status.trouble` and by ``why``;
     - ``delay_budget_ns``: how long a machine that goes down of itself waits for us, or None.
     """
 
