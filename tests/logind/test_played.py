@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import NotPermitted, Unavailable
+from holdfast.wake import Service, connect_async
 from holdfast.wake.backends import logind as logind_module
 from holdfast.wake.backends.logind import Logind
 from holdfast.wake.model import Failed, Slept
@@ -132,6 +133,71 @@ def test_without_a_block_lock_a_wake_lease_is_granted_and_that_is_said(
     with caplog.at_level(logging.WARNING, "holdfast.wake"):
         play(main)
     assert len([said for said in caplog.messages if said.startswith("logind gives no")]) == 1
+
+
+def test_who_asks_the_governor_why_hears_that_a_lock_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Logind, "available", lambda _: None)  # it would ask the real logind
+    side = PlayedSide()
+
+    async def main() -> None:
+        path = str(tmp_path / "g")
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            Service(path, side.backend()),
+            connect_async(path) as governor,
+        ):
+            side.stingy = {"block"}
+            with await governor.acquire("upload"):  # with the delay, and no more
+                trouble = (await governor.status()).trouble
+                assert trouble is not None
+                assert trouble.startswith("logind gives no block lock on sleep: Permission denied")
+                assert f"The back-end logind is in trouble: {trouble}." in await governor.why()
+                side.stingy = set()
+                await until_locked(side, "block", "delay")  # though nobody asked for it again
+                while (await governor.status()).trouble:  # noqa: ASYNC110 - nobody tells of it
+                    await asyncio.sleep(0.002)
+                assert "trouble" not in await governor.why()
+
+    try:
+        asyncio.run(main())
+    finally:
+        side.close()
+
+
+def test_a_lock_that_is_refused_is_trouble_until_it_is_given_and_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.stingy = {"block"}
+        for number in range(3):
+            await backend.block(held=True)
+            await backend.block(held=False)
+            assert isinstance(await backend.suspend(number), Slept)
+            await until_locked(side, "delay")  # all is there that is wanted now
+        assert "gives no block lock" in str(backend.trouble)
+        assert not [said for said in caplog.messages if said.startswith("it is over")]
+        side.stingy = set()
+        await backend.block(held=True)
+        await until(lambda: backend.trouble is None, "the end of the trouble")
+
+    with caplog.at_level(logging.WARNING, "holdfast.wake"):
+        play(main)
+    assert len([said for said in caplog.messages if said.startswith("logind gives no")]) == 1
+
+
+def test_what_a_logind_has_refused_that_has_ended_is_no_trouble_any_more() -> None:
+    async def main(side: PlayedSide, backend: Logind, host: Host) -> None:
+        side.stingy = {"block"}
+        await backend.block(held=True)
+        await backend.block(held=False)
+        assert "gives no block lock" in str(backend.trouble)
+        await side.end_logind()
+        await side.begin_logind()
+        await until(lambda: backend.trouble is None, "the end of the trouble")
+
+    play(main)
 
 
 def test_a_lock_that_is_refused_because_a_sleep_begins_just_then_comes_after_it_and_is_no_trouble(

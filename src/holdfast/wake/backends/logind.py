@@ -279,7 +279,8 @@ class Logind:
                     await self._try(self._block)
             except TimeoutError:
                 self._worry(f"logind has not given a block lock in {_BLOCK_S:g} s")
-                self._look.set()
+            if self.trouble is not None:
+                self._look.set()  # to ask again, or to see that the trouble is over
         elif self._block.held:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._unblock)
 
@@ -350,9 +351,9 @@ class Logind:
         self._renew()
 
     def _renew(self) -> None:
-        """The locks are old: the new logind may not know them."""
+        """The locks are old: the new logind may not know them. What it refuses is not known."""
         for lock in self._locks:
-            lock.doubtful = lock.held
+            lock.doubtful, lock.refused = lock.held, False
         self._look.set()
 
     # -- locks --
@@ -418,6 +419,7 @@ class Logind:
             await lock.take(bus)
         except Refused as error:
             if error.name != _IN_PROGRESS:  # a sleep has begun; its signal is on its way
+                lock.refused = True
                 self._worry(f"logind gives no {lock}: {refusal(error, lock.action)}")
             return False
         except Unavailable:
@@ -425,7 +427,8 @@ class Logind:
         return True
 
     def _recover(self) -> None:
-        settled = all(lock.settled for lock in self._locks)
+        # A lock that is refused is so until it is given, also while it is not wanted.
+        settled = all(lock.settled and not lock.refused for lock in self._locks)
         if self.trouble is not None and self._owner and settled:
             log.warning("it is over that %s", self.trouble)
             self.trouble = None

@@ -20,6 +20,7 @@ class Lock:
     Attributes:
         wanted: Whether it is to be held; `drop` does not wait for anybody, `take` does.
         doubtful: It is held, by the word of a logind that has ended.
+        refused: It was when we last asked, and not only because a sleep is under way.
         action: What polkit calls it.
 
     Args:
@@ -33,6 +34,7 @@ class Lock:
     def __init__(self, what: str, who: str, why: str, mode: str) -> None:
         self.wanted = False
         self.doubtful = False
+        self.refused = False
         self.action = f"{NAME}.inhibit-{mode}-{what}"
         self._name = f"{mode} lock on {what}"
         self._asked = (what, who, why, mode)
@@ -64,6 +66,7 @@ class Lock:
                 return
             (fd,) = await bus.call(MANAGER, "Inhibit", "ssss", self._asked)
             old, self._fd, self.doubtful = self._fd, fd, False
+            self.refused = False
             if old >= 0:
                 os.close(old)
             if not self.wanted:
