@@ -164,7 +164,7 @@ def test_a_loss_that_somebody_else_found_is_announced(bench: Bench) -> None:
 
 def test_a_machine_that_slept_finds_out_at_the_first_check(bench: Bench) -> None:
     """Before any thread has run: this one does not let them."""
-    with bench.leases.hold("n", duration=10) as held:
+    with bench.leases.hold("n", duration=10, renew=None) as held:
         held.check()
         with bench.leases.roster.lock:
             hands(bench).pass_s(10)
