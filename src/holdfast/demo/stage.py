@@ -92,6 +92,12 @@ class Player:
         self.close()
         return before_ns
 
+    def stop(self) -> None:
+        """SIGSTOP, and wait until it does nothing more."""
+        self.process.send_signal(signal.SIGSTOP)
+        if self.process.returncode is None:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def fallen(self) -> str | None:
         """Its last words, if it has ended in an error and was not killed by us."""
         if not self.expected_to_live or not self.process.poll():

@@ -145,7 +145,7 @@ class Counting:
         self._next_death_s = self._killed_s + self._stage.chance.uniform(*PAUSE_S)
         if "held" in self._stage.sabotage:
             for player in self._players:
-                player.process.send_signal(signal.SIGSTOP)
+                player.stop()
         self._settle(number)
         self._total_at_death = self._numbers()[0]
         self._players[number] = self._new(number)

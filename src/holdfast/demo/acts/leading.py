@@ -175,11 +175,11 @@ class Leading:
         self._fell_ns = _now_ns()
         if self._woken:
             self._kills += 1
-            victim.kill()
-            if "heirs" in self._stage.sabotage:
+            if "heirs" in self._stage.sabotage:  # first: else one of them may lead by then
                 for other in self._candidates:
                     if other is not victim:
-                        other.process.send_signal(signal.SIGSTOP)
+                        other.stop()
+            victim.kill()
         else:
             self._stops += 1
             victim.process.send_signal(signal.SIGSTOP)

@@ -172,7 +172,7 @@ class Pairing:
         self._stage.note(f"pair writer {number} killed" + " within a transaction" * within)
         if "stuck" in self._stage.sabotage:
             for writer in self._writers:
-                writer.process.send_signal(signal.SIGSTOP)
+                writer.stop()
         self._number_at_death = self._states[0].version
         self._writers[number] = self._new(number)
         if "stuck" not in self._stage.sabotage:
