@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="long tests in full, not in short form")
     parser.addoption("--minutes", type=float, help="run the soak tests, all together so long")
     parser.addoption("--seeds", type=int, default=1, help="of each scenario, in the soak tests")
+
+
+def pytest_configure() -> None:
+    """Signals mean what they usually mean, also where we were started with nohup, or by ``&``."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -51,7 +51,11 @@ class PostgresServer:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        return f"postgresql+psycopg://{user}@/{database}?host={self.directory}"
+        # Where many tests share few processors a server takes its time to greet.
+        return (
+            f"postgresql+psycopg://{user}@/{database}"
+            f"?host={self.directory}&connect_timeout={START_S:.0f}"
+        )
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """A connection in autocommit, for what a test does behind everybody's back."""
