@@ -231,7 +231,7 @@ def groups(quick: bool, directories: Directories) -> list[Group[Pipelines]]:
         )
     ]
     for rate in scale.rates:
-        name, words = f"message.{rate}", f"{what}; {rate:,} a second"
+        name, words = f"message.at{rate}", f"{what}; {rate:,} a second"
         questions.append(Question(name, "message", words, partial(_ask, rate=rate, scale=scale)))
     company = partial(Pipelines, directory=directories.memory)
     return [Group("strategies", tuple(questions), company)]
