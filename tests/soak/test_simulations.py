@@ -52,7 +52,11 @@ def test_no_promise_is_broken(
         if time.monotonic() >= deadline:
             block = min(block, soak_seeds - done)
         seeds = range(first + done, first + done + block)
-        done += explore(scenario, seeds, processes=2).seeds
+        try:
+            done += explore(scenario, seeds, processes=2).seeds
+        except Exception as failure:  # told at once: the report comes when hours have passed
+            print(f"\n{failure}", flush=True)
+            raise
         took_s = time.monotonic() - block_began
         block = max(1, round(block * min(BLOCK_S / took_s, 10)))
         print(f"\r{name_of(scenario)}: {done} seeds", end="", flush=True)
