@@ -281,13 +281,13 @@ class Host:
 
     def enter(self, attempt: int) -> None:
         """The back-end: the machine goes down."""
-        self.check()
         self.entries += 1
         self.attempt = attempt
-        if self.interrupts:
+        if self.interrupts:  # what came of it may be on its way, and is not acknowledged
             self.counts["pending"] += 1
             self.wake(Failed("an interrupt is pending"))
             return
+        self.check()
         self.counts["suspended"] += 1
         for node in self.world.nodes.values():
             node.sleep()
@@ -312,12 +312,12 @@ class Host:
 
     def ready_for_sleep(self) -> None:
         """Nothing of ours delays it any more."""
-        self.check()
         self.waits = False
         asleep_ns = 0
         if self.interrupts:
             self.counts["pending"] += 1
         else:
+            self.check()
             self.counts["let go"] += 1
             asleep_ns = self.world.rng("sleep").randrange(SECOND // 2)
             for node in self.world.nodes.values():
