@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
-from holdfast.errors import OutOfSpace
+from holdfast.clock import NS_PER_S
+from holdfast.errors import OutOfSpace, SuspendAborted
 from holdfast.ipc.messages import encode_call
 from holdfast.wake import Config, connect_async, wire
 from tests.unit.ipc.places import PATIENCE_S, until
@@ -89,20 +89,23 @@ def test_who_dies_has_let_go_before_his_silence_counts_as_an_answer(place: Path)
     asyncio.run(main())
 
 
-def test_at_a_deadline_what_was_let_go_of_is_no_blocker(place: Path) -> None:
-    """The loop is held up, so that the deadline and the hang-up are found together."""
+def test_at_a_deadline_what_was_let_go_of_is_no_blocker(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer is played, so that the deadline and the hang-up are found together."""
 
     async def main() -> None:
         async with governing(place) as (service, governor):
-            for _ in range(ROUNDS):
-                wake_lease = await governor.acquire("upload")
-                suspend = asyncio.create_task(governor.suspend(timeout=0.02))
-                await until(lambda: service.governor.status().requests == 1)
-                wake_lease.close()
-                time.sleep(0.03)  # noqa: ASYNC251 - that is the point
-                with pytest.raises(Exception, match="the deadline") as caught:
-                    await suspend
-                assert caught.value.blockers == ()  # type: ignore[attr-defined]
+            wake_lease = await governor.acquire("upload")
+            suspend = asyncio.create_task(governor.suspend(timeout=3600))
+            await until(lambda: service.governor.status().requests == 1)
+            wake_lease.close()
+            late_ns = service.now_ns() + 3601 * NS_PER_S
+            monkeypatch.setattr(service, "now_ns", lambda: late_ns)
+            service._expire()
+            with pytest.raises(SuspendAborted, match="the deadline") as caught:
+                await suspend
+            assert caught.value.blockers == ()
 
     asyncio.run(main())
 
