@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fixtures_lease", "tests.fixtures_postgres", "tests.fixtures_state"]
 
@@ -16,8 +17,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=1, help="of each scenario, in the soak tests")
 
 
-def pytest_configure() -> None:
-    """Signals mean what they usually mean, also where we were started with nohup, or by ``&``."""
+def pytest_configure(config: pytest.Config) -> None:
+    """What holds for every test.
+
+    Hypothesis asks for no speed, which is the machine's and not ours. In the short form it draws
+    the same examples each time, so that two runs on one tree say the same; in full it draws others.
+    Signals mean what they usually mean, also where we were started with nohup, or by ``&``.
+    """
+    settings.register_profile(
+        "holdfast",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=not config.getoption("--full"),
+        print_blob=True,
+    )
+    settings.load_profile("holdfast")
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL

@@ -126,7 +126,7 @@ def play(seed: int, users: int, *, step: int = STEP_NS, moves: int = 400) -> Gam
     return game
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_the_clock_passes_no_faster_than_real_time(seed: int, users: int) -> None:
     assert not play(seed, users).too_fast()

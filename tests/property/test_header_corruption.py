@@ -190,8 +190,7 @@ def test_a_size_beyond_the_page_is_refused(retaining: Namespace, file: Path) -> 
 
 @settings(
     max_examples=300,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     damage=st.lists(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -366,7 +366,5 @@ def test_leases_behave_like_their_model(place: Any, full: bool) -> None:
         settings=settings(
             max_examples=place.examples * (20 if full else 1),
             stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
         ),
     )

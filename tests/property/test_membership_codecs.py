@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import MalformedPacket
@@ -20,8 +20,6 @@ from holdfast.membership import (
 from holdfast.membership.messages import KINDS, ForwardedAck, IndirectAck, IndirectPing, PingReq
 from tests.unit.membership.test_codec import Everything, Fixed, Inner, Trivial
 
-# A loaded machine is no fault of what is tested.
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 U16S = st.integers(0, 2**16 - 1)
 INNERS = st.builds(Inner, st.integers(-128, 127), st.integers(-(2**15), 2**15 - 1))
 ADDRESSES = st.ip_addresses().map(str)
@@ -76,7 +74,6 @@ def messages(identities: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @EACH
-@CALM
 @given(st.data())
 def test_a_header_comes_back_as_it_was(name: str, kind: type, data: st.DataObject) -> None:
     codec, identities = CODECS[name, kind], IDENTITIES[kind]
@@ -91,7 +88,6 @@ def test_a_header_comes_back_as_it_was(name: str, kind: type, data: st.DataObjec
 
 
 @EACH
-@CALM
 @given(st.data())
 def test_members_come_back_as_they_were(name: str, kind: type, data: st.DataObject) -> None:
     codec = CODECS[name, kind]
@@ -109,7 +105,6 @@ def test_members_come_back_as_they_were(name: str, kind: type, data: st.DataObje
 
 
 @EACH
-@CALM
 @given(st.binary(max_size=80), st.integers(0, 5))
 def test_any_bytes_are_members_or_malformed(name: str, kind: type, data: bytes, count: int) -> None:
     """And what the quick way finds is what the other way finds, in its shortest form."""
@@ -128,7 +123,6 @@ def test_any_bytes_are_members_or_malformed(name: str, kind: type, data: bytes, 
 
 
 @EACH
-@CALM
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_header_or_malformed(name: str, kind: type, data: bytes) -> None:
     codec = CODECS[name, kind]

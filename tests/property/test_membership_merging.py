@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.membership import Member, State
 from holdfast.membership.member import Members
 from tests.unit.membership.stage import Id
 
-# A loaded machine is no fault of what is tested.
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 INCARNATIONS = st.integers(0, 4)
 ABOUT_ONE = st.lists(
     st.builds(Member, st.just(Id(2)), INCARNATIONS, st.sampled_from(State)), min_size=1
@@ -45,7 +43,6 @@ def merged(updates: list[Member[Id]]) -> dict[int, tuple[object, ...]]:
     }
 
 
-@CALM
 @given(ABOUT_ONE)
 def test_the_last_word_is_the_greatest(updates: list[Member[Id]]) -> None:
     """Section 1.1: by incarnation and then by state; but Down is greater than all."""
@@ -57,7 +54,6 @@ def test_the_last_word_is_the_greatest(updates: list[Member[Id]]) -> None:
         assert verdict == (Id(2), state, incarnation)
 
 
-@CALM
 @given(ABOUT_MANY, st.randoms(use_true_random=False))
 def test_the_order_of_news_does_not_matter(updates: list[Member[Id]], rng: Random) -> None:
     """Commutative and idempotent, over conflicts of identities too: the winner's news counts."""
@@ -66,7 +62,6 @@ def test_the_order_of_news_does_not_matter(updates: list[Member[Id]], rng: Rando
     assert merged(shuffled) == merged(updates)
 
 
-@CALM
 @given(ABOUT_MANY, ABOUT_MANY)
 def test_members_that_tell_each_other_all_agree(
     here: list[Member[Id]], there: list[Member[Id]]

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import (
@@ -42,8 +42,6 @@ from holdfast.membership import (
     TurnUndead,
 )
 
-# A loaded machine is no fault of what is tested.
-CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CODECS: dict[str, Any] = {"bincode": Bincode, "postcard": Postcard}
 BOTH = pytest.mark.parametrize("name", CODECS)
 CONFIG = Config.lan(3)
@@ -255,14 +253,12 @@ def state_of(engine: Any) -> list[Any]:
 
 
 @BOTH
-@CALM
 @given(data=st.binary(max_size=400))
 def test_any_datagram_is_handled_or_refused(name: str, data: bytes) -> None:
     fed(name, data)
 
 
 @BOTH
-@CALM
 @given(st.data())
 def test_any_change_to_a_packet_is_handled_or_refused(name: str, data: st.DataObject) -> None:
     codec = CODECS[name](Node)

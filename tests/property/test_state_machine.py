@@ -11,7 +11,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -326,7 +326,5 @@ def test_states_behave_like_their_model(full: bool) -> None:
         settings=settings(
             max_examples=3000 if full else 150,
             stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from holdfast.testing.conformance import Make
 from holdfast.testing.conformance.state_throttle import SHOWING
@@ -164,9 +164,6 @@ def test_every_look_keeps_the_rules(implementation: str, full: bool) -> None:
 
     @settings(
         max_examples=5000 if full else 400,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        database=None,
     )
     @given(
         permissions=st.sampled_from(["r", "rw"]),

@@ -9,7 +9,7 @@ closed and come back, everybody has what he asked for.
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -307,7 +307,5 @@ def test_any_sequence_of_inputs(full: bool) -> None:
         settings=settings(
             max_examples=2000 if full else 100,
             stateful_step_count=60,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),  # the machine may be busy
         ),
     )

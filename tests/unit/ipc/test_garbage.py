@@ -243,7 +243,7 @@ pieces = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(pieces, st.integers(0, 2)), max_size=8), st.integers(0, 2**32))
 def test_any_bytes_with_any_descriptors_harm_nobody(
     place: Path, sent: list[tuple[bytes, int]], seed: int

@@ -7,7 +7,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import InvalidArgument
@@ -20,9 +20,6 @@ from holdfast.ipc.messages import (
     encode_failure,
     parameters_as,
 )
-
-# The machine may be busy: neither an example nor making it is to be timed.
-patient = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Named(msgspec.Struct):
@@ -103,7 +100,6 @@ def test_what_json_cannot_say_is_refused_before_it_is_sent(what: object) -> None
         encode_call("m", {"name": what})
 
 
-@patient
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(frame: bytes) -> None:
     try:
@@ -121,7 +117,6 @@ json_values = st.recursive(
 )
 
 
-@patient
 @given(st.dictionaries(st.text(), json_values, max_size=4), st.integers(0, 2**63 - 1))
 def test_what_is_said_arrives(parameters: dict[str, object], number: int) -> None:
     try:
@@ -196,7 +191,6 @@ def test_too_many_descriptors_are_not_taken() -> None:
     assert frames.abandon() == [3, 4]
 
 
-@patient
 @given(
     st.lists(
         st.tuples(st.binary(max_size=20).map(lambda b: b.replace(b"\0", b"")), st.booleans()),

@@ -36,7 +36,7 @@ calls = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(calls, st.integers(0, 2)), max_size=12))
 def test_any_calls_harm_nobody(place: Path, sent: list[tuple[dict[str, Any], int]]) -> None:
     async def main() -> None:
