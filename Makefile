@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench kill soak fuzz native native-address native-thread docs fmt clean
+.PHONY: help demo test check bench kill soak shake fuzz native native-address native-thread docs fmt clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -58,7 +58,7 @@ demo: $(VENV)/stamp-base ## the whole system on this machine, with real data
 
 # Tests start some thousand interpreters. Where the environment forbids to keep byte code, as in many
 # containers, each of them would compile anew whatever it imports.
-demo test check bench kill soak: export PYTHONDONTWRITEBYTECODE :=
+demo test check bench kill soak shake: export PYTHONDONTWRITEBYTECODE :=
 
 # Tests marked `serial` want the machine to themselves. The others spend half of their time waiting,
 # hence more of them at once than there are processors in most places that build, and more patience
@@ -97,6 +97,9 @@ kill: $(VENV)/stamp-test ## SIGKILL and SIGSTOP after every instruction of a com
 
 soak: $(VENV)/stamp-test ## long random runs: MINUTES=n, and SEEDS=n of each scenario
 	$(BIN)/python -m pytest tests/soak -q -s --minutes=$(MINUTES) --seeds=$(SEEDS) --timeout=0 $(ARGS)
+
+shake: $(VENV)/stamp-test ## every test while threads and event loops pause at random: shows races
+	$(BIN)/python -m pytest -q -n 4 --timeout=600 --jitter=40 -m 'not serial' $(ARGS)
 
 fuzz: $(VENV)/stamp-test ## broken packets for whatever reads packets: MINUTES=n
 	$(BIN)/python -m tests.fuzz.decoders --minutes $(MINUTES) $(ARGS)

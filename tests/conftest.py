@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fixtures_lease", "tests.fixtures_postgres", "tests.fixtures_state"]
+pytest_plugins = [
+    "tests.fixtures_lease",
+    "tests.fixtures_postgres",
+    "tests.fixtures_state",
+    "tests.jitter",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
