@@ -75,6 +75,15 @@ class Crowd:
     def program(self, source: str, *argv: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[str]:
         return self.start(sys.executable, "-c", source, *argv, fds=fds)
 
+    def sleeper(self, *fds: int) -> subprocess.Popen[str]:
+        """One that sleeps. A child that was just started need not be that program yet."""
+        child = self.start("sleep", "1000", fds=fds)
+        command = Path(f"/proc/{child.pid}/cmdline")
+        assert until(
+            lambda: command.read_bytes() == b"sleep\x001000\x00" and state_of(child.pid) == "S"
+        )
+        return child
+
     def adopt(self, pid: int) -> int:
         """End that process too, which is not a child of ours."""
         self._grandchildren.append(pid)

@@ -13,6 +13,7 @@ from holdfast.closing import Closing
 from holdfast.wake import AsyncGovernor, Service, Simulated, connect_async
 from holdfast.wake.backends import Backend, BackendHost
 from holdfast.wake.model import Failed, Slept
+from tests.unit.ipc.places import PATIENCE_S
 
 
 class Rig:
@@ -32,7 +33,7 @@ class Rig:
         self.closed = 0
         self.returns: asyncio.Future[Slept | Failed] | None = None
         self.hold_block: asyncio.Event | None = None
-        self.fault = False
+        self.faults = 0  # so many of the next attempts end in an error
 
     def available(self) -> str | None:
         return self.why_not
@@ -42,7 +43,8 @@ class Rig:
 
     async def suspend(self, attempt: int) -> Slept | Failed:
         self.entered.append(attempt)
-        if self.fault:
+        if self.faults:
+            self.faults -= 1
             raise ZeroDivisionError("rig")
         self.returns = asyncio.get_running_loop().create_future()
         return await self.returns
@@ -94,7 +96,7 @@ class GovernorThread(Closing):
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
         self._thread.start()
-        assert self._up.wait(20)
+        assert self._up.wait(PATIENCE_S)
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -109,4 +111,4 @@ class GovernorThread(Closing):
     def close(self) -> None:
         if self._thread.is_alive():
             self.soon(self._over.set)
-            self._thread.join(20)
+            self._thread.join(PATIENCE_S)

@@ -64,7 +64,7 @@ async def test_a_child_that_inherited_it_is_a_leak_unless_it_was_meant_to(
 ) -> None:
     async with governing(place) as (_, governor):
         with await governor.acquire("upload") as wake_lease:
-            child = crowd.start("sleep", "1000", fds=(wake_lease.fileno(),))
+            child = crowd.sleeper(wake_lease.fileno())
             inode = wake_lease.inode
         one = only(await governor.where())
         [holder] = one.holders
@@ -88,7 +88,7 @@ async def test_a_child_that_was_given_it_by_its_environment_is_no_leak(
     async with governing(place) as (service, governor):
         with await governor.acquire("upload") as wake_lease:
             assert wake.to_environment(wake_lease, service.path)
-            child = crowd.start("sleep", "1000", fds=(wake_lease.fileno(),))
+            child = crowd.sleeper(wake_lease.fileno())
         [holder] = only(await governor.where()).holders
         assert (holder.pid, holder.state, holder.heir_of) == (child.pid, "holding", os.getpid())
 

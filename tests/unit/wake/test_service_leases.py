@@ -13,7 +13,7 @@ from holdfast.errors import GovernorGone, InvalidArgument, OutOfSpace, Unavailab
 from holdfast.wake import Config, Service, connect, connect_async, wire
 from holdfast.wake.backends import BackendHost
 from holdfast.wake.model import Failed, Slept
-from tests.unit.ipc.places import descriptors_open, until
+from tests.unit.ipc.places import PATIENCE_S, descriptors_open, until
 from tests.unit.wake.governors import GovernorThread, Rig, governing
 
 
@@ -172,11 +172,13 @@ def test_without_descriptors_an_acquire_fails_and_the_governor_lives(place: Path
         async with governing(place) as (_, governor):
             assert await count(governor) == 0
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            spare = []
-            resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+            spare = [os.open(os.devnull, os.O_RDONLY)]
+            # Above all that are open: else what is closed here would make no room.
+            limit = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
             try:
                 while True:
-                    spare.append(os.dup(0))
+                    spare.append(os.dup(spare[0]))
             except OSError:
                 pass
             try:
@@ -253,9 +255,12 @@ def test_a_pipe_that_is_closed_while_it_waits_is_answered_and_forgotten(place: P
 
 
 def test_a_thousand_leases_come_and_go_and_leave_nothing(place: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip(f"only {hard} descriptors may be open here")
+
     async def main() -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
         try:
             async with governing(place) as (service, governor):
                 (await governor.acquire("first")).close()
@@ -282,7 +287,7 @@ def test_the_end_of_the_governor_is_noticed_by_all(place: Path) -> None:
         assert not wake_lease.orphaned
         assert not wake_lease.wait_orphaned(0)
         thread.close()
-        assert wake_lease.wait_orphaned(20)
+        assert wake_lease.wait_orphaned(PATIENCE_S)
         assert copy.orphaned
         with pytest.raises(GovernorGone):
             governor.status()
@@ -359,10 +364,8 @@ def test_a_failing_back_end_is_a_failed_attempt(place: Path) -> None:
             status = await governor.status()
             assert (status.failures, status.last_failure) == (1, "the button is stuck")
             assert not suspend.done()
-            rig.fault = True
+            rig.faults = 1  # of the third; the fourth may come before we look again
             rig.back(Failed("again"))
-            await until(lambda: len(rig.entered) == 3)
-            rig.fault = False
             await until(lambda: len(rig.entered) == 4)
             assert "ZeroDivisionError" in str((await governor.status()).last_failure)
             rig.back()

@@ -269,7 +269,7 @@ def test_a_child_that_was_left_behind_is_found_and_blamed(crowd: Crowd) -> None:
 
 def test_ourselves_and_a_child_at_once(crowd: Crowd) -> None:
     _, write, inode = crowd.pipe()
-    child = crowd.start("sleep", "1000", fds=(write,))
+    child = crowd.sleeper(write)
     trail = Trail(inode, look(os.getpid()), 0)
     where = whereabouts(trail, scan([inode]))
     told = {each.holder.pid: (each.announced, each.holder.state) for each in where.holdings}

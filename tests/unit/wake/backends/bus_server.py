@@ -23,11 +23,11 @@ class BusServer:
     """
 
     def __init__(self, directory: Path, *, welcome: bytes = b"OK 1234deadbeef\r\n") -> None:
-        place = directory / "bus"
-        self.address = f"unix:path={place}"
+        path = directory / "bus"
+        self.address = f"unix:path={path}"
         self._welcome = welcome
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listening.bind(str(place))
+        self._listening.bind(str(path))
         self._listening.listen(1)
         self._listening.settimeout(PATIENCE_S)
         self._greeted = threading.Event()
@@ -36,6 +36,8 @@ class BusServer:
         self._thread.start()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # nobody is waited for any more
         self._thread.join(PATIENCE_S)
         self._listening.close()
         if self.peer is not None:

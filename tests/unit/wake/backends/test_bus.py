@@ -24,8 +24,8 @@ WHOM = Called("test.Name", "/test", "test.Name.Interface")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[BusServer]:
-    server = BusServer(tmp_path)
+def server(place: Path) -> Iterator[BusServer]:
+    server = BusServer(place)
     yield server
     server.close()
 
@@ -196,8 +196,8 @@ def test_a_question_that_is_larger_than_the_socket_takes(server: BusServer) -> N
     play(server, main)
 
 
-def test_a_bus_that_does_not_want_us(tmp_path: Path) -> None:
-    server = BusServer(tmp_path, welcome=b"REJECTED ANONYMOUS\r\n")
+def test_a_bus_that_does_not_want_us(place: Path) -> None:
+    server = BusServer(place, welcome=b"REJECTED ANONYMOUS\r\n")
     with pytest.raises(Unavailable, match="REJECTED"):
         asyncio.run(Bus.connect(server.address, lambda _: None, lambda _: None))
     server.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.clock import NS_PER_S
 from holdfast.errors import Closed, GovernorGone, InvalidArgument, OutOfSpace
 from holdfast.wake.sequence import Lost, Phase, Unclaimed
 from holdfast.wake.strategies.send_tracker import MessageSendTracker
@@ -254,10 +255,14 @@ async def test_a_client_that_never_comes_keeps_the_machine_up_for_a_time_only() 
     """Row 6."""
     reports: list[object] = []
     governor = Small()
-    server = SequenceServer(governor, retain=0.05, on_report=reports.append)
+    server = SequenceServer(governor, retain=1000.0, on_report=reports.append)
     tracker, running = await awake(server)
     await tracker.message_sent(5)
     assert not await governor.attempt()
+    assert reports == []
+    clock_ns = server._now_ns
+    server._now_ns = lambda: clock_ns() + round(999.99 * NS_PER_S)
+    server._arm()
     await governor.suspend()
     assert reports == [Unclaimed(1, 1, 5)]
     assert governor.acquired == 1

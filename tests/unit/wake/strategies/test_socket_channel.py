@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,11 +27,12 @@ from holdfast.wake.strategies.socket_channel import (
     MessageChannel,
     MessageSource,
 )
+from tests.unit.ipc.places import descriptors_now, descriptors_open
 from tests.unit.wake.strategies.small import PATIENCE_S, until
 
 
-class Place:
-    """A machine with a governor, and a directory for sockets."""
+class Machine:
+    """One with a governor, and a directory for sockets."""
 
     def __init__(self, directory: Path, service: Service, governor: AsyncGovernor) -> None:
         self.directory = directory
@@ -58,19 +58,19 @@ class Place:
 
 
 @asynccontextmanager
-async def place(directory: Path) -> AsyncIterator[Place]:
+async def machine(directory: Path) -> AsyncIterator[Machine]:
     path = str(directory / "governor")
     async with Service(path, Simulated(sleep=0.005)) as service, connect_async(path) as governor:
-        yield Place(directory, service, governor)
+        yield Machine(directory, service, governor)
 
 
 def with_a_governor(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a coroutine function as a test, in a place."""
+    """Run a coroutine function as a test, on a machine."""
 
     @functools.wraps(test)
-    def run(tmp_path: Path) -> None:
+    def run(place: Path) -> None:
         async def work() -> None:
-            async with place(tmp_path) as here:
+            async with machine(place) as here:
                 await test(here)
 
         asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
@@ -80,7 +80,7 @@ def with_a_governor(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
 
 
 @with_a_governor
-async def test_messages_are_processed_before_the_machine_goes_down(here: Place) -> None:
+async def test_messages_are_processed_before_the_machine_goes_down(here: Machine) -> None:
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path, reporter=here.governor)
         client = SequenceClient(channel)
@@ -107,7 +107,7 @@ async def test_messages_are_processed_before_the_machine_goes_down(here: Place) 
 
 
 @with_a_governor
-async def test_the_governor_is_told_how_a_baton_travels(here: Place) -> None:
+async def test_the_governor_is_told_how_a_baton_travels(here: Machine) -> None:
     hops: list[tuple[str, int | None]] = []
 
     class Listening:
@@ -138,7 +138,7 @@ async def test_the_governor_is_told_how_a_baton_travels(here: Place) -> None:
 
 
 @with_a_governor
-async def test_a_pipeline_of_three_takes_one_lease_for_a_suspend(here: Place) -> None:
+async def test_a_pipeline_of_three_takes_one_lease_for_a_suspend(here: Machine) -> None:
     relay = SequenceRelay()
     async with here.source("s") as source:
         second = MessageSource(here.path("t"), relay)
@@ -173,7 +173,7 @@ async def test_a_pipeline_of_three_takes_one_lease_for_a_suspend(here: Place) ->
 
 
 @with_a_governor
-async def test_a_client_that_goes_keeps_nobody_awake(here: Place) -> None:
+async def test_a_client_that_goes_keeps_nobody_awake(here: Machine) -> None:
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path)
         await source.wait_clients()
@@ -185,7 +185,7 @@ async def test_a_client_that_goes_keeps_nobody_awake(here: Place) -> None:
 
 
 @with_a_governor
-async def test_a_client_that_hears_no_messages_any_more_is_none(here: Place) -> None:
+async def test_a_client_that_hears_no_messages_any_more_is_none(here: Machine) -> None:
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path)
         channel._messages.close()
@@ -196,7 +196,7 @@ async def test_a_client_that_hears_no_messages_any_more_is_none(here: Place) -> 
 
 
 @with_a_governor
-async def test_a_client_that_comes_anew_is_counted_from_nothing(here: Place) -> None:
+async def test_a_client_that_comes_anew_is_counted_from_nothing(here: Machine) -> None:
     async with here.source("s") as source:
         epochs = []
         for _ in range(3):
@@ -220,7 +220,7 @@ async def test_a_client_that_comes_anew_is_counted_from_nothing(here: Place) -> 
 
 
 @with_a_governor
-async def test_a_slow_client_slows_the_sender_and_loses_nothing(here: Place) -> None:
+async def test_a_slow_client_slows_the_sender_and_loses_nothing(here: Machine) -> None:
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path)
         await source.wait_clients()
@@ -240,7 +240,7 @@ async def test_a_slow_client_slows_the_sender_and_loses_nothing(here: Place) -> 
 
 
 @with_a_governor
-async def test_what_is_no_message_is_refused(here: Place) -> None:
+async def test_what_is_no_message_is_refused(here: Machine) -> None:
     async with here.source("s") as source:
         for data in (b"", b"x" * 65_537):
             with pytest.raises(InvalidArgument):
@@ -258,7 +258,7 @@ async def test_what_is_no_message_is_refused(here: Place) -> None:
 
 
 @with_a_governor
-async def test_a_second_request_of_a_client_takes_the_place_of_the_first(here: Place) -> None:
+async def test_a_second_request_of_a_client_takes_the_place_of_the_first(here: Machine) -> None:
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path)
         first = asyncio.create_task(channel.receive_baton(0))
@@ -277,7 +277,7 @@ async def test_a_second_request_of_a_client_takes_the_place_of_the_first(here: P
 
 
 @with_a_governor
-async def test_a_request_that_is_withdrawn_loses_no_baton(here: Place) -> None:
+async def test_a_request_that_is_withdrawn_loses_no_baton(here: Machine) -> None:
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path)
         for _ in range(3):
@@ -295,7 +295,7 @@ async def test_a_request_that_is_withdrawn_loses_no_baton(here: Place) -> None:
 
 
 @with_a_governor
-async def test_when_the_governor_goes_the_head_ends_and_so_do_its_clients(here: Place) -> None:
+async def test_when_the_governor_goes_the_head_ends_and_so_do_its_clients(here: Machine) -> None:
     server = SequenceServer(here.governor)
     tracker, running = server.manage()
     source = MessageSource(here.path("s"), server)
@@ -315,7 +315,7 @@ async def test_when_the_governor_goes_the_head_ends_and_so_do_its_clients(here: 
 
 
 @with_a_governor
-async def test_an_interlock_and_a_retained_lease_hold_the_real_machine_up(here: Place) -> None:
+async def test_an_interlock_and_a_retained_lease_hold_the_real_machine_up(here: Machine) -> None:
     retained = RetainedWakeLease(here.governor, "retained", 1000.0)
     await retained.touch()
     with pytest.raises(SuspendAborted, match="retained"):
@@ -332,10 +332,10 @@ async def test_an_interlock_and_a_retained_lease_hold_the_real_machine_up(here: 
 
 
 @with_a_governor
-async def test_nothing_stays_open(here: Place) -> None:
+async def test_nothing_stays_open(here: Machine) -> None:
     async with here.source("warm up"):
         pass
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors_open()
     async with here.source("s") as source:
         channel = await MessageChannel.connect(source.path)
         client = SequenceClient(channel)
@@ -347,4 +347,4 @@ async def test_nothing_stays_open(here: Place) -> None:
         await asked
         client.close()
         await channel.close()
-    await until(lambda: len(os.listdir("/proc/self/fd")) == before)
+    await until(lambda: descriptors_now() <= before)
