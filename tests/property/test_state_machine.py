@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from holdfast.errors import Conflict, Deleted, InvalidArgument, NotPermitted
 from holdfast.state import PAGE_SIZE, Namespace, State, Transaction
 
+PATIENCE_S = 30.0  # a bound for liveness, never a measure
 SIZES = st.sampled_from([1, 2, 63, 64, 65, 128, 200, PAGE_SIZE])
 NAMES = st.sampled_from(["a", "b"])
 
@@ -311,7 +312,7 @@ class States(RuleBasedStateMachine):
             if handle.model.deleted:
                 news = not handle.told
             if handle.open and handle.watched and news:
-                assert select.select([handle.state.fileno()], [], [], 2)[0]
+                assert select.select([handle.state.fileno()], [], [], PATIENCE_S)[0]
 
     @invariant()
     def every_transaction_has_its_own_copy(self) -> None:

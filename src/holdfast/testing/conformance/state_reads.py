@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOKS", "Reads"]
 
-PATIENCE_S = 20.0  # a bound for liveness, never a measure
+PATIENCE_S = 30.0  # a bound for liveness, never a measure
 
 LOOKS: dict[str, Callable[[Any], Any]] = {
     "read": lambda state: state.read(),
@@ -264,7 +264,7 @@ class Reads(NamespaceSuite):
 
         put(writer, 1)
         with pytest.raises(Closed):
-            asyncio.run(asyncio.wait_for(consume(), 5))
+            asyncio.run(asyncio.wait_for(consume(), PATIENCE_S))
 
     def test_a_conflict_is_told_with_its_versions(self, writer: Any, reader: Any) -> None:
         """K46: which was started from, which is current, on which state, and what to do."""
