@@ -87,11 +87,18 @@ class Terminal:
 
 
 def line(child: subprocess.Popen[str], stream: str = "stdout") -> str:
-    pipe = getattr(child, stream)
+    """The next line. What stands behind it stays in the pipe, for the next line and for `ended`."""
+    pipe = getattr(child, stream).fileno()
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    assert poll.poll(PATIENCE_S * 1000), "it says nothing"
-    return str(pipe.readline()).rstrip("\n")
+    told = b""
+    while not told.endswith(b"\n"):
+        assert poll.poll(PATIENCE_S * 1000), f"it says nothing after {told!r}"
+        more = os.read(pipe, 1)
+        if not more:
+            break
+        told += more
+    return told.decode().rstrip("\n")
 
 
 def both(child: subprocess.Popen[str]) -> tuple[int, int]:
