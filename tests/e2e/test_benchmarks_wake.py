@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(180)  # six processes, one after the other
 def test_every_strategy_is_measured_and_the_optimistic_one_takes_a_lease_for_an_attempt(
     tmp_path: Path,
 ) -> None:
@@ -19,7 +22,7 @@ def test_every_strategy_is_measured_and_the_optimistic_one_takes_a_lease_for_an_
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=170,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "wake.strategies.json").read_text())

@@ -17,6 +17,7 @@ from holdfast.errors import Unavailable
 from tests.e2e.terminal import PATIENCE_S, ended, line, until
 from tests.e2e.wake_terminal import Terminal, a_terminal
 
+NO_PID = (1 << 22) + 1  # no kernel gives so high a number: PID_MAX_LIMIT
 VERBS = ("serve", "run", "ls", "why", "watch", "suspend", "attach")
 
 # Acquires a wake lease, starts a child that inherits it for no reason, and ends.
@@ -277,7 +278,10 @@ def test_why_tells_of_the_last_attempt(terminal: Terminal) -> None:
 def test_of_a_governor_that_was_stopped_nobody_waits_for_ever(alone: Terminal) -> None:
     """It lives, and does not answer; that says nothing about its wake leases."""
     terminal, governor = alone, alone.govern()
-    with wake.connect(terminal.socket, timeout=0.2) as client, client.acquire("held") as held:
+    with (
+        wake.connect(terminal.socket, timeout=0.2) as client,
+        client.acquire("held", timeout=PATIENCE_S) as held,
+    ):
         os.kill(governor.pid, signal.SIGSTOP)
         try:
             with pytest.raises(Unavailable, match=r"lives, and has not answered for 0\.2 s"):
@@ -288,7 +292,7 @@ def test_of_a_governor_that_was_stopped_nobody_waits_for_ever(alone: Terminal) -
         finally:
             os.kill(governor.pid, signal.SIGCONT)
         assert terminal.comes_to("held")
-        with client.acquire("again", timeout=20):
+        with client.acquire("again", timeout=PATIENCE_S):
             assert terminal.comes_to("held", "again")
 
 
@@ -316,7 +320,7 @@ def test_a_suspend_that_is_forbidden_says_by_whom(terminal: Terminal) -> None:
 
 def test_ctrl_c_withdraws_a_suspend(terminal: Terminal) -> None:
     hold = terminal.start("run", "--name", "upload")
-    assert terminal.comes_to("upload")
+    assert line(hold, "stderr") == "wake lease 'upload' is held"  # and signals are caught
     asking = terminal.start("suspend")
     assert line(asking, "stderr") == "waiting for 'upload'"
     assert until(lambda: terminal.status().requests == 1)
@@ -386,9 +390,7 @@ def test_a_process_that_runs_already_keeps_the_machine_up(terminal: Terminal) ->
 
 
 def test_a_process_that_is_not_there_is_told(terminal: Terminal) -> None:
-    done = subprocess.Popen(["true"])
-    done.wait()
-    told = terminal.run("attach", str(done.pid))
+    told = terminal.run("attach", str(NO_PID))
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr.startswith("error: there is no such process")
 

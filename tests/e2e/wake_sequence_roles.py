@@ -90,8 +90,9 @@ async def head(place: Path, life: int) -> None:
                             table.set("sent", row, table.get("sent", row) + 1)
                             total += 1
             table.set("totals", life, total)
-            table.set("acquired", life, server.machine.acquired)
+            # The attempts first: who is killed between the two has not taken too many.
             table.set("flushes", life, server.machine.flushes)
+            table.set("acquired", life, server.machine.acquired)
             await asyncio.sleep(rng.random() * 0.004)
 
 

@@ -10,21 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.wake.backends import logind, logind_permission
 from tests.logind.machine import Machine, MachineMissing, needed
+from tests.logind.patience import PATIENCE_S, be_patient
 from tests.logind.played import PlayedSide
 from tests.logind.sides import RealSide, Side
 
-PATIENCE_S = 50.0
 Play = Callable[[Side], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy with other tests is waited for; how long we wait for is no subject."""
-    monkeypatch.setattr(logind_permission, "_LOOK_S", PATIENCE_S)
-    for name in ("_BLOCK_S", "_BEGIN_S"):
-        monkeypatch.setattr(logind, name, PATIENCE_S)
+    """A logind that is slow is waited for."""
+    be_patient(monkeypatch.setattr)
 
 
 @pytest.fixture

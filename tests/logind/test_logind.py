@@ -108,7 +108,11 @@ def test_when_loginds_patience_is_over_the_machine_sleeps_and_that_is_said(
         async with opened(side) as (backend, host):
             assert backend.delay_budget_ns == 300_000_000
             await until_locked(side, "delay")
+            side.stay_down()  # until we have heard: logind's patience may be over before
             await side.suspend()
+            await until_said(side, "host: sleep begins")
+            await until_said(side, "StartUnit suspend.target")
+            side.come_up()
             await until_said(side, "host: sleep ended")
             assert isinstance(host.outcomes[0], Slept)
             backend.ready_for_sleep()  # too late, and harmless

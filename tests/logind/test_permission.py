@@ -27,6 +27,7 @@ import asyncio, os, sys
 import jeepney.auth, jeepney.bus
 from holdfast.errors import HoldfastError
 from holdfast.wake.backends.logind import Logind
+from tests.logind.patience import be_patient
 from tests.logind.sides import Host
 from tests.logind.systemd1 import Transcript
 
@@ -47,6 +48,7 @@ async def main(backend):
     say(await backend.suspend(1))
     await backend.close()
 
+be_patient()
 os.setgroups([])
 os.setresgid(*[int(sys.argv[2])] * 3)
 os.setresuid(*[int(sys.argv[2])] * 3)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holdfast.errors import Unavailable
+from holdfast.wake.backends import bus as bus_module
 from holdfast.wake.backends.bus import Bus, Called, Refused
 from holdfast.wake.backends.logind import Logind
 from holdfast.wake.model import Slept
@@ -42,6 +45,14 @@ asyncio.run(main())
 """
 
 
+PATIENT = """
+from holdfast.cli.main import main
+from tests.logind.patience import be_patient
+be_patient()
+main()
+"""
+
+
 def test_the_locks_end_with_the_process_that_took_them(machine: Machine) -> None:
     """The kernel closes descriptors: a governor that was killed stands in nobody's way."""
     side = RealSide(machine)
@@ -66,7 +77,7 @@ def test_the_command_goes_down_through_logind(machine: Machine, place: Path) -> 
         "HOLDFAST_WAKE_SOCKET": str(place / "g"),
     }
     holdfast = [sys.executable, "-m", "holdfast", "wake"]
-    serve = [*holdfast, "serve", "--backend", "logind"]
+    serve = [sys.executable, "-c", PATIENT, "wake", "serve", "--backend", "logind"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environment) as governor:
         try:
             assert governor.stdout is not None
@@ -106,6 +117,27 @@ def test_it_cannot_work_without_logind(machine: Machine) -> None:
     assert "logind does not answer" in str(backend.available())
     with pytest.raises(Unavailable, match="is systemd-logind running"):
         asyncio.run(backend.open(Host(machine.systemd.transcript)))
+
+
+def test_a_logind_that_hangs_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the bus, which answers."""
+    connect = Bus.connect
+
+    async def connected(*given: Any) -> Bus:
+        bus = await connect(*given)
+        monkeypatch.setattr(bus_module, "_REPLY_S", 0.2)
+        return bus
+
+    monkeypatch.setattr(Bus, "connect", connected)
+    machine.signal_logind(signal.SIGSTOP)
+    try:
+        why_not = Logind(address=machine.address).available()
+    finally:
+        machine.signal_logind(signal.SIGCONT)
+    assert why_not == (
+        "logind does not answer on the system bus: org.freedesktop.login1 has not answered in "
+        "0.2 s; is systemd-logind running? `systemctl status systemd-logind`"
+    )
 
 
 def test_the_bus_and_its_descriptors(machine: Machine) -> None:

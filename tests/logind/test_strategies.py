@@ -293,7 +293,11 @@ def test_a_client_slower_than_loginds_patience_is_cut_named_and_goes_on(
             pipeline.order(1)
             await pipeline.until_sent(1)  # without a wake lease: the machine is awake
             await until_nobody_blocks(side)
+            side.stay_down()  # until it has a wake lease: logind's patience may be over before
             await side.suspend()
+            await until(lambda: any(one.leases for one in service.governor.attempts), "a lease")
+            await until_said(side, DOWN)
+            side.come_up()
             await until_said(side, UP)
             assert pipeline.stranded == ["1 of 1"]
             await until_locked(side, "block", "delay")

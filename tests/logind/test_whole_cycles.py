@@ -123,7 +123,11 @@ def test_a_listener_that_takes_too_long_is_named(play: Player, place: Path) -> N
         async with governing(side, place) as (_, governor):
             listening = Listening(side)
             await governor.listen(listening.before, listening.after, name="dawdler")
+            side.stay_down()  # until it was asked: logind's patience may be over before
             await side.suspend()
+            await until_said(side, "asked")
+            await until_said(side, DOWN)
+            side.come_up()
             await until_said(side, UP)
             assert "answered" not in side.transcript.lines
             listening.go.set()

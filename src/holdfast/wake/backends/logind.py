@@ -133,7 +133,7 @@ class Logind:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def available(self) -> str | None:
-        """See `Backend.available`. It asks logind, for some seconds at most."""
+        """See `Backend.available`. It asks logind, and waits for one that is slow."""
         return why_not(self._address)
 
     # -- opening and closing --

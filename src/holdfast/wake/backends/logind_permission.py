@@ -34,7 +34,7 @@ PATH: Final = "/org/freedesktop/login1"
 MANAGER: Final = Called(NAME, PATH, f"{NAME}.Manager")
 SUSPEND: Final = f"{NAME}.suspend"
 
-_LOOK_S = 5.0
+_LOOK_S = 30.0  # more than the bus waits for an answer: where much starts at once logind is slow
 _DENIED = {
     "org.freedesktop.DBus.Error.AccessDenied",
     "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
