@@ -69,6 +69,9 @@ class Line(Closing):
         except OSError as error:
             self._socket.close()
             raise refused(error, path, service) from error
+        except BaseException:  # who waits for a place in the backlog may be interrupted
+            self._socket.close()
+            raise
 
     def call(
         self,
@@ -88,10 +91,7 @@ class Line(Closing):
                 hears of that as soon as it listens.
         """
         self._wait_at_most(timeout_s)
-        number = self._ask(method, parameters, descriptors, more=False)
-        message, came = self._answer(number)
-        self.broken |= message.continues  # more was not asked for, and nobody would read it
-        return message, came
+        return self._answer(self._ask(method, parameters, descriptors, more=False))
 
     def stream(self, method: str, parameters: object) -> Iterator[Message]:
         """Call, and yield each answer until the last; descriptors with them are closed.
@@ -101,15 +101,12 @@ class Line(Closing):
         """
         self._wait_at_most(None)
         number = self._ask(method, parameters, (), more=True)
-        settled = False
-        try:
-            while not settled:
-                message, came = self._answer(number)
-                came.close()
-                settled = not message.continues
-                yield message
-        finally:
-            self.broken |= not settled  # closing the connection withdraws the call
+        continues = True
+        while continues:
+            message, came = self._answer(number)
+            came.close()
+            continues = message.continues
+            yield message
 
     def tell(self, method: str, parameters: object) -> None:
         """Call without wanting an answer.
@@ -132,24 +129,22 @@ class Line(Closing):
         number = self._next_id
         frame = encode_call(method, parameters, id=number, more=more)
         self._next_id += 1
+        # Until the last answer: who gives it up, as by Ctrl-C, at whatever instant, leaves half a
+        # message, or an answer that is still to come. Closing the connection withdraws the call.
+        self.broken = True
         self._send(frame, descriptors)
         return number
 
     def _answer(self, number: int) -> tuple[Message, Descriptors]:
-        try:
-            while True:
-                message, came = self._receive()
-                if message.method is None and message.id in {number, None}:
-                    break
-                came.close()  # an answer to what was given up; or a call, which nobody takes
-        except BaseException:
-            # Given up, as by Ctrl-C: half a message may have been read. Closing the connection also
-            # withdraws the call.
-            self.broken = True
-            raise
+        while True:
+            message, came = self._receive()
+            if message.method is None and message.id in {number, None}:
+                break
+            came.close()  # a call, which nobody takes
+        about_connection = message.error is not None and message.id is None
+        self.broken = message.continues or about_connection
         if message.error is not None:
             came.close()
-            self.broken |= message.id is None  # it is about the connection
             raise from_message(message)
         return message, came
 

@@ -13,6 +13,7 @@ import pytest
 
 from holdfast.errors import Closed, GovernorGone, NotFound, SuspendAborted, Unavailable
 from holdfast.ipc import Client
+from holdfast.ipc.client import Line
 from tests.unit.ipc.places import PATIENCE_S, answer_of, descriptors_open, in_a_child, until_now
 from tests.unit.ipc.services import ServiceThread, Text
 
@@ -95,6 +96,26 @@ def test_a_signal_that_raises_gives_the_call_up(client: Client, service: Service
             done.result(PATIENCE_S)
     finally:
         signal.signal(signal.SIGUSR1, before)
+    until_now(lambda: service.service.withdrawn == ["w"], "the withdrawal")
+    assert echo(client, "after") == "after"
+
+
+def test_a_call_that_is_given_up_before_its_answer_is_waited_for_is_withdrawn(
+    client: Client, service: ServiceThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal may come at any instant, and also just then."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupted(*_: object) -> None:
+        until_now(lambda: service.service.waiting)
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "_answer", interrupted)
+        with pytest.raises(Interrupted):
+            client.call("org.example.Wait", Text("w"), Text)
     until_now(lambda: service.service.withdrawn == ["w"], "the withdrawal")
     assert echo(client, "after") == "after"
 
