@@ -14,6 +14,7 @@ import msgspec
 from holdfast.closing import Closing
 from holdfast.errors import Busy, SuspendAborted, Unsupported
 from holdfast.ipc import Connection, Limits, Request, Server
+from tests.unit.ipc.places import PATIENCE_S
 
 
 class Text(msgspec.Struct):
@@ -109,7 +110,7 @@ class ServiceThread(Closing):
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(path, settings)))
         self._thread.start()
-        assert self._up.wait(20)
+        assert self._up.wait(PATIENCE_S)
 
     async def _main(self, path: Path, settings: dict[str, Any]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -125,7 +126,7 @@ class ServiceThread(Closing):
     def close(self) -> None:
         if self._thread.is_alive():
             self.soon(self._over.set)
-            self._thread.join(20)
+            self._thread.join(PATIENCE_S)
 
 
 SMALL = Limits(frame_bytes=1000, descriptors=2, pending=5, queued_bytes=10_000)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.ipc import Connection, Limits, connect
-from tests.unit.ipc.places import descriptors_now, rights, until
+from tests.unit.ipc.places import descriptors_now, descriptors_open, rights, until
 from tests.unit.ipc.services import SMALL, Service, Text
 
 Spoil = Callable[[socket.socket], Awaitable[None]]
@@ -207,6 +207,7 @@ def test_a_service_without_descriptors_left_accepts_again_when_there_are_some(pl
     async def main() -> None:
         async with beside(place) as (service, honest):
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            descriptors_open()  # what the collector closes meanwhile would be room
             waiting = rogue(place)
             await until(lambda: len(service.opened) == 2)
             late = socket.socket(socket.AF_UNIX)
