@@ -51,11 +51,15 @@ def peer(directory: Path) -> Iterator[MakePeer]:
 
 
 @pytest.fixture
-def script(directory: Path) -> RunScript:
+def script(directory: Path, request: pytest.FixtureRequest) -> RunScript:
     """Runs source in an interpreter of its own, where ``sys.argv[1]`` is the directory.
 
-    What it prints is the result; a script that fails makes the test fail with its traceback.
+    What it prints is the result; a script that fails makes the test fail with its traceback. It has
+    nearly as long as the test, so that one that hangs is told from a test that does.
     """
+    marked = request.node.get_closest_marker("timeout")
+    limit = request.config.getoption("timeout", None) or request.config.getini("timeout")
+    patience_s = float(marked.args[0] if marked else limit or 600) - 10
 
     def run(source: str, *arguments: str, before: tuple[str, ...] = ()) -> str:
         interpreter = [sys.executable, "-W", "error", "-c"]
@@ -64,7 +68,7 @@ def script(directory: Path) -> RunScript:
             capture_output=True,
             text=True,
             env=os.environ | {"PYTHONPATH": python_path()},
-            timeout=50,
+            timeout=patience_s,
         )
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()

@@ -18,6 +18,13 @@ THOUSAND = """
 
     COUNT, ROUNDS = 1000, 5
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * COUNT + 100:
+        print("skip: too few descriptors allowed")
+        raise SystemExit
+    room = os.statvfs(os.path.dirname(sys.argv[1]))
+    if room.f_bavail * room.f_frsize < 100 << 20:
+        print("skip: too little room for so many states")
+        raise SystemExit
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(16384, hard), hard))
     writers = Namespace(sys.argv[1])
     readers = Namespace(sys.argv[1])
@@ -50,7 +57,7 @@ THOUSAND = """
                 put(written[i], value)
                 if chance.random() < 0.1:
                     await asyncio.sleep(0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while min(seen) < value:
                     await asyncio.sleep(0.001)
             if value < ROUNDS:
@@ -65,9 +72,13 @@ THOUSAND = """
 """
 
 
+@pytest.mark.timeout(300)  # for machines that have much else to do
 def test_one_loop_watches_a_thousand_states(script: RunScript) -> None:
     """K14, K55a: every change of each is seen, through one inotify instance."""
-    assert script(THOUSAND) == "True"
+    said = script(THOUSAND)
+    if said.startswith("skip"):
+        pytest.skip(said)
+    assert said == "True"
 
 
 OVERFLOW = """
@@ -181,9 +192,11 @@ def test_one_timer_looks_for_all_of_them(
     states = [namespace.subscribe(f"s.{i}") for i in range(50)]
 
     def timers(loop: Any) -> int:
-        return sum(not handle.cancelled() for handle in loop._scheduled)
+        # One whose time has come waits for its turn among those that are ready.
+        poll = loopwatch.LoopWatch.of_running_loop()._poll
+        return sum(handle._callback == poll for handle in [*loop._scheduled, *loop._ready])
 
-    async def main() -> tuple[int, int]:
+    async def main() -> int:
         loop = asyncio.get_running_loop()
         pending = [asyncio.ensure_future(anext(state.changes())) for state in states]
         for _ in range(3):
@@ -192,7 +205,9 @@ def test_one_timer_looks_for_all_of_them(
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        await asyncio.sleep(0.1)
-        return many, timers(loop)
+        async with asyncio.timeout(30):
+            while timers(loop):
+                await asyncio.sleep(0.01)
+        return many
 
-    assert asyncio.run(main()) == (1, 0)
+    assert asyncio.run(main()) == 1

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -321,6 +322,14 @@ def contained(directory: Path) -> tuple[subprocess.Popen[str], str]:
     pytest.skip("no PID namespaces here (unshare)")
 
 
+def until_left_over(namespace: Namespace) -> None:
+    """Wait until the kernel has closed all the files of one who dies, not only those we know of."""
+    give_up_s = time.monotonic() + 30
+    while [entry.condition for entry in namespace.survey()] != ["left over"]:
+        assert time.monotonic() < give_up_s, "it is still subscribed"
+        time.sleep(0.001)
+
+
 def test_a_container_keeps_a_state_and_its_restart_begins_anew(directory: Path) -> None:
     """K26, U8: both call themselves process 1; the kernel's locks know one from the other."""
     with Namespace(directory) as namespace:
@@ -335,6 +344,7 @@ def test_a_container_keeps_a_state_and_its_restart_begins_anew(directory: Path) 
         assert first.stdout
         assert first.stdout.read() == ""  # until the last of the container has gone
         first.communicate()
+        until_left_over(namespace)
         second, new = contained(directory)
         assert new != old
         second.kill()

@@ -19,7 +19,7 @@ from holdfast._native import kernel
 from tests.fixtures_state import MakePeer
 
 FLOCK = struct.Struct("@hhqqi4x")
-SOON_MS = 10_000
+SOON_MS = 30_000
 FAR = 1 << 40  # behind any data
 
 

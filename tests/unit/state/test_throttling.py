@@ -11,9 +11,10 @@ import pytest
 
 from holdfast.state import Namespace, State
 from tests.fixtures_state import MakePeer, RunScript
+from tests.peer import Peer
 
 NS_PER_S = 1_000_000_000
-SOON_S = 20.0  # a bound for liveness, never a measure
+SOON_S = 30.0  # a bound for liveness, never a measure
 
 
 @dataclass
@@ -53,28 +54,52 @@ def assert_never_closer(shown: list[Shown], interval_ns: int) -> None:
 
 
 COMMITS = (
-    "import time\n"
+    "import threading, time\n"
     "w = ns.subscribe('s', 'rw')\n"
-    "for n in range({count}):\n"
-    "    with w.transaction() as t: t.data[:] = (n + 1).to_bytes(8, 'little')\n"
-    "    time.sleep({pause})\n"
+    "enough = threading.Event()\n"
+    "def commit():\n"
+    "    n = 0\n"
+    "    while n < {least} or not enough.is_set():\n"
+    "        n += 1\n"
+    "        with w.transaction() as t: t.data[:] = n.to_bytes(8, 'little')\n"
+    "        time.sleep({pause})\n"
+    "thread = threading.Thread(target=commit, daemon=True)\n"
+    "thread.start()\n"
 )
 
 
-def test_five_thousand_commits_are_shown_every_fifty_milliseconds(
+class Committer:
+    """Another process that commits and commits, until it is told that it is enough."""
+
+    def __init__(self, other: Peer, least: int, pause_s: float) -> None:
+        self._other = other
+        self._until_s = time.monotonic() + SOON_S
+        self.last: int | None = None  # version, once it has ended
+        other(COMMITS.format(least=least, pause=pause_s))
+
+    def goes_on(self, shown: list[Shown], *, enough: bool) -> bool:
+        """Whether there is more to be shown; tells it once when there was enough."""
+        if self.last is None:
+            assert time.monotonic() < self._until_s, "too little was shown"
+            if enough:
+                self._other("enough.set(); thread.join()")
+                self.last = self._other("w.version")
+        return self.last is None or not shown or shown[-1].version < self.last
+
+
+def test_a_burst_of_commits_is_shown_every_fifty_milliseconds(
     namespace: Namespace, peer: MakePeer
 ) -> None:
-    """K56, P1, P5, K72: never closer, the last one always, and no more wake-ups than changes."""
-    count, interval_s = 5000, 0.05
+    """K56, P1, P5, K72: never closer, the last one always, and no wake-up for each commit."""
+    interval_s = 0.05
     interval_ns = round(interval_s * NS_PER_S)
     state = namespace.subscribe("s", size=8)
     state.throttle(interval_s)
     fd = state.fileno()
-    other = peer()
-    other.start(COMMITS.format(count=count, pause=0.0004))
+    commits = Committer(peer(), 3000, 0.0004)
     shown: list[Shown] = []
     wakes = early = 0
-    while not shown or shown[-1].version < count:
+    while commits.goes_on(shown, enough=len(shown) > 20 and early > 5):
         assert readable(fd, SOON_S), "the last of a burst was not shown"
         woken_ns = boottime_ns()
         wakes += 1
@@ -87,41 +112,35 @@ def test_five_thousand_commits_are_shown_every_fifty_milliseconds(
         if shown and now_ns < shown[-1].before_ns + interval_ns:
             early += 1
             assert not again, "readable before t + R"
-    other.result()
     assert_never_closer(shown, interval_ns)
-    assert len(shown) > 5
-    assert early > 5
-    assert wakes <= len(shown) + 5
+    # Of a slow committer each change may be three: at t + R there is nothing yet, then there is a
+    # late ring for what was shown, and then a ring for what is new.
+    assert wakes <= 3 * len(shown) + 3
     for _ in range(2):  # the look that finds nothing R after the last, and one to spare
         if readable(fd, 4 * interval_s):
             assert not state.changed()
     assert not readable(fd, 4 * interval_s)
-    print(f"{count} commits, {len(shown)} shown, {wakes} wake-ups, {early} early looks")
+    print(f"{commits.last} commits, {len(shown)} shown, {wakes} wake-ups, {early} early looks")
 
 
 def test_a_look_at_any_time_shows_no_more_than_the_descriptor(
     namespace: Namespace, peer: MakePeer
 ) -> None:
     """K56, P1, P3: also for a reader that never stops looking."""
-    count, interval_s = 2000, 0.02
+    interval_s = 0.02
     state = namespace.subscribe("s", size=8)
     state.throttle(interval_s)
-    other = peer()
-    other.start(COMMITS.format(count=count, pause=0.0002))
     shown: list[Shown] = [look(state)]
-    until_ns = boottime_ns() + round(SOON_S * NS_PER_S)
-    while shown[-1].version < count:
-        assert boottime_ns() < until_ns
+    commits = Committer(peer(), 1000, 0.0002)
+    while commits.goes_on(shown, enough=len(shown) > 20):
         seen = look(state)
         if seen.version != shown[-1].version:
             shown.append(seen)
-    other.result()
     assert_never_closer(shown, round(interval_s * NS_PER_S))
 
 
 def test_three_handles_have_three_rates(namespace: Namespace, peer: MakePeer) -> None:
     """K8: 0, 10 ms and 1 s on one state in one process; each shows the last one."""
-    count = 2000
     intervals = {namespace.subscribe("s", size=8): ns for ns in (0, NS_PER_S // 100, NS_PER_S)}
     shown: dict[State, list[Shown]] = {}
     poll = select.poll()
@@ -131,22 +150,23 @@ def test_three_handles_have_three_rates(namespace: Namespace, peer: MakePeer) ->
         by_fd[state.fileno()] = state
         shown[state] = [look(state)]
         poll.register(state.fileno(), select.POLLIN)
-    other = peer()
-    other.start(COMMITS.format(count=count, pause=0.0005))
-    while any(seen[-1].version < count for seen in shown.values()):
+    commits = Committer(peer(), 1000, 0.0005)
+    quick, slow, slowest = shown.values()
+    while commits.goes_on(
+        min(shown.values(), key=lambda seen: seen[-1].version),
+        # Far enough from each other for what is still to come.
+        enough=len(quick) > len(slow) + 5 > len(slowest) + 10 and len(slowest) > 2,
+    ):
         ready = poll.poll(SOON_S * 1000)
         assert ready, "lost"
         for fd, _ in ready:
             state = by_fd[fd]
             if state.changed():
                 shown[state].append(look(state))
-    other.result()
     for state, interval_ns in intervals.items():
         assert_never_closer(shown[state], interval_ns)
-    counts = [len(seen) for seen in shown.values()]
-    assert counts == sorted(counts, reverse=True)
-    assert counts[0] > counts[2]
-    print(f"{count} commits, shown: {counts}")
+    assert len(quick) > len(slow) > len(slowest)
+    print(f"{commits.last} commits, shown: {[len(seen) for seen in shown.values()]}")
 
 
 # -- the descriptor, when the interval is changed under it -----------------------------------------
@@ -174,7 +194,7 @@ def test_the_descriptor_works_after_throttling_was_turned_off(
     readable(fd, 0.1)
     reader.read()
     put(written, 1)
-    assert readable(fd, 2)
+    assert readable(fd, SOON_S)
 
 
 def test_the_descriptor_goes_by_a_shorter_interval(namespace: Namespace, written: State) -> None:
@@ -185,7 +205,7 @@ def test_the_descriptor_goes_by_a_shorter_interval(namespace: Namespace, written
     reader.read()
     put(written, 1)
     reader.throttle(0.01)
-    assert readable(fd, 2)
+    assert readable(fd, SOON_S)
 
 
 def test_the_descriptor_goes_by_a_longer_interval(namespace: Namespace, written: State) -> None:
@@ -202,21 +222,30 @@ def test_the_descriptor_goes_by_a_longer_interval(namespace: Namespace, written:
 
 
 WAITS = """
-    import sys, time
-    from holdfast.state import Namespace
+    import select, sys
+    from holdfast.state import Namespace, watch
+
+    class Counted:
+        polls = 0
+
+        def poll(self):
+            Counted.polls += 1
+            return select.poll()
+
+        def __getattr__(self, name):
+            return getattr(select, name)
+
+    watch.select = Counted()
     state = Namespace(sys.argv[1]).subscribe("s")
     state.fileno()
     state.throttle(0.01)
     state.read()
     state.throttle(100)
-    before = time.process_time()
     print(state.wait(0.5))
-    print(time.process_time() - before < 0.25)
+    print(0 < Counted.polls < 10)
 """
 
 
 def test_waiting_within_a_longer_interval_ends_with_the_time(script: RunScript) -> None:
-    """K54, K56 P7: without spinning."""
-    before_s = time.monotonic()
+    """K54, K56 P7: without spinning; the hundred seconds would be too long for a script."""
     assert script(WAITS).split() == ["False", "True"]
-    assert time.monotonic() - before_s < 40

@@ -19,7 +19,7 @@ from holdfast.errors import Closed, Deleted, InvalidArgument
 from holdfast.state import Namespace, State
 from tests.fixtures_state import MakePeer, RunScript
 
-SOON_S = 10.0  # far more than it takes: whoever is not awake by then was not woken
+SOON_S = 30.0  # far more than it takes: whoever is not awake by then was not woken
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_two_processes_hand_a_number_to_and_fro(writer: State, peer: MakePeer) -
     other.start(
         "for _ in range(1000):\n"
         "    while (n := int.from_bytes(s.read(), 'little')) % 2 == 0:\n"
-        "        assert s.wait(10)\n"
+        "        assert s.wait(30)\n"
         "    with s.transaction() as t: t.data[:] = (n + 1).to_bytes(8, 'little')\n"
     )
     for turn in range(1000):
@@ -226,7 +226,7 @@ def test_closing_ends_a_wait(reader: State) -> None:
     thread.start()
     until_polling(thread)
     reader.close()
-    thread.join(2)
+    thread.join(SOON_S)
     assert [type(error) for error in raised] == [Closed]
 
 
@@ -364,6 +364,8 @@ def test_a_slow_reader_of_a_fast_writer_sees_the_last_version(
         assert now >= seen
         seen = now
     other.result()
+    if ready(reader):  # the last ring may come after the look that has shown its version
+        assert not reader.changed()
     assert not ready(reader)
 
 
@@ -402,7 +404,7 @@ def test_a_committer_killed_before_it_could_ring_wakes_the_watchers(script: RunS
             assert call.first != tracing.MARK, "nobody rang"
             assert reader.version == round, "published before it is rung"
             tracing.kill(pid)
-            assert select.select([fd], [], [], 10)[0] == [fd], "lost"
+            assert select.select([fd], [], [], 30)[0] == [fd], "lost"
             assert int.from_bytes(reader.read(), "little") == round
             reader.close()
             keeper.transact(lambda txn: None)
@@ -427,12 +429,12 @@ def test_a_killed_writer_leaves_no_version_unheard(script: RunScript) -> None:
                         keeper.transact(lambda txn: txn.write(0, number.to_bytes(8, "little")))
                 shown = 0
                 for _ in range(round % 7 + 1):
-                    assert select.select([fd], [], [], 10)[0] == [fd]
+                    assert select.select([fd], [], [], 30)[0] == [fd]
                     shown = reader.snapshot().version
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 while reader.version != shown:
-                    assert select.select([fd], [], [], 10)[0] == [fd], "lost"
+                    assert select.select([fd], [], [], 30)[0] == [fd], "lost"
                     shown = reader.snapshot().version
     """)
 
@@ -468,8 +470,8 @@ LIMITED = """
     for number in range(1, 4):
         writer.transact(lambda txn: txn.write(0, number.to_bytes(8, "little")))
         for watcher in watchers:
-            assert watcher.wait(10)
-            assert select.select([watcher.fileno()], [], [], 10)[0]
+            assert watcher.wait(30)
+            assert select.select([watcher.fileno()], [], [], 30)[0]
             assert int.from_bytes(watcher.read(), "little") == number
             assert not watcher.changed()
             assert watcher.wait(0.001) is False
