@@ -95,6 +95,61 @@ class _Travelling(Protocol):
     def inode(self) -> int: ...
 
 
+class _Packets(Closing):
+    """One end of a pair of sockets. Whoever waits for it goes on when it is closed.
+
+    No event loop hears that a descriptor was closed: it would wait for ever, and could not wait for
+    the next one of that number.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        end.settimeout(0)
+        self._end = end
+        self._go_on: Callable[[], object] | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self._end.fileno() < 0
+
+    def send(self, data: bytes) -> None:
+        self._end.send(data, socket.MSG_NOSIGNAL)
+
+    def receive(self) -> bytes:
+        return self._end.recv(MESSAGE_BYTES_MAX)
+
+    async def readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._wait(loop.add_reader, loop.remove_reader)
+
+    async def writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._wait(loop.add_writer, loop.remove_writer)
+
+    async def _wait(self, watch: Callable[..., object], leave: Callable[[int], object]) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        descriptor = self._end.fileno()
+
+        def go_on() -> None:
+            leave(descriptor)
+            if not over.done():
+                over.set_result(None)
+
+        watch(descriptor, go_on)
+        self._go_on = go_on
+        try:
+            await over
+        finally:
+            if self._go_on is go_on:  # else it was closed, and the number may be another's
+                self._go_on = None
+                leave(descriptor)
+
+    def close(self) -> None:
+        go_on, self._go_on = self._go_on, None
+        if go_on is not None:
+            go_on()
+        self._end.close()
+
+
 class _SocketRequest:
     """A client's request that waits for its answer."""
 
@@ -129,7 +184,7 @@ class _SocketRequest:
 class _Subscriber:
     """One client of a source."""
 
-    def __init__(self, tracker: Tracker, messages: socket.socket | None, base: int) -> None:
+    def __init__(self, tracker: Tracker, messages: _Packets | None, base: int) -> None:
         self.tracker = tracker
         self.messages = messages
         self.base = base
@@ -225,8 +280,7 @@ class BatonSource(Closing):
             raise InvalidArgument("this source has messages of another kind", on=self.path)
         messages = None
         if wants:
-            messages = socket.socket(fileno=request.descriptors.take())
-            messages.settimeout(0)
+            messages = _Packets(socket.socket(fileno=request.descriptors.take()))
         try:
             made = self._server.manage()
         except BaseException:
@@ -276,9 +330,9 @@ class MessageSource(BatonSource):
         async with subscriber.turn:
             while not subscriber.closed:
                 try:
-                    messages.send(data, socket.MSG_NOSIGNAL)
+                    messages.send(data)
                 except BlockingIOError:
-                    await _writable(messages)
+                    await messages.writable()
                 except OSError:
                     connection.close()  # the client has gone; the rest of it will be seen to
                     return
@@ -389,36 +443,36 @@ class MessageChannel(BatonSubscription):
         client.end_of_messages()
     """
 
-    _messages: socket.socket
+    _messages: _Packets
 
     @classmethod
     async def connect(cls, path: str, *, reporter: Reporter | None = None) -> MessageChannel:
         """Subscribe to messages and batons; see `BatonSubscription.connect`."""
         self = cls(await connect(path, service="source"), reporter)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(0)
+        self._messages = _Packets(ours)
         try:
             with theirs:
                 await self.subscribe(theirs)
         except BaseException:
-            ours.close()
+            self._messages.close()
             raise
-        self._messages = ours
         return self
 
     async def receive(self) -> bytes | None:
         """The next message; None: there will be none any more.
 
         Raises:
-            Closed: The channel was closed.
+            Closed: The channel was closed, before or while we wait.
         """
-        if self._messages.fileno() < 0:
-            raise Closed("the channel is closed", hint="connect anew")
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.sock_recv(self._messages, MESSAGE_BYTES_MAX) or None
-        except ConnectionResetError:
-            return None
+        while not self._messages.closed:
+            try:
+                return self._messages.receive() or None
+            except BlockingIOError:
+                await self._messages.readable()
+            except ConnectionResetError:
+                return None
+        raise Closed("the channel is closed", hint="connect anew")
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Each message, until the source has ended."""
@@ -429,19 +483,3 @@ class MessageChannel(BatonSubscription):
         """Leave. What was sent and not processed is lost for the source."""
         await super().close()
         self._messages.close()
-
-
-async def _writable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    fd = sock.fileno()
-
-    def ready() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    loop.add_writer(fd, ready)
-    try:
-        await future
-    finally:
-        loop.remove_writer(fd)

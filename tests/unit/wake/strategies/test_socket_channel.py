@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -77,6 +78,11 @@ def with_a_governor(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
 
     del run.__wrapped__  # it has arguments of its own
     return run
+
+
+def waits(subscriber: Any) -> bool:
+    """Whether somebody waits until that client takes its messages."""
+    return subscriber.messages._go_on is not None
 
 
 @with_a_governor
@@ -237,6 +243,51 @@ async def test_a_slow_client_slows_the_sender_and_loses_nothing(here: Machine) -
             assert await channel.receive() == big
         await sending
         await channel.close()
+
+
+async def left_while_it_is_slow(here: Machine, leave: Callable[..., object]) -> None:
+    """A client does not read, the source waits for it, and then they part."""
+    async with here.source("s") as source:
+        channel = await MessageChannel.connect(source.path)
+        await source.wait_clients()
+
+        async def send() -> None:
+            while source.clients:
+                await source.send(b"x" * 60_000)
+
+        sending = asyncio.create_task(send())
+        await until(lambda: waits(*source.subscribers()))
+        leave(source, channel)
+        await sending
+        await channel.close()
+        near, far = socket.socketpair()
+        with near, far:  # which may have the numbers of those that were closed
+            for end in (near, far):
+                end.settimeout(0)
+                asyncio.get_running_loop().add_reader(end, lambda: None)
+                asyncio.get_running_loop().remove_reader(end)
+
+
+@with_a_governor
+async def test_nobody_waits_for_a_slow_client_that_has_gone(here: Machine) -> None:
+    """Also if its connection ends before its end of the pair of sockets."""
+    await left_while_it_is_slow(here, lambda _, channel: channel._connection.close())
+
+
+@with_a_governor
+async def test_nobody_waits_for_a_slow_client_when_the_source_ends(here: Machine) -> None:
+    await left_while_it_is_slow(here, lambda source, _: source.close())
+
+
+@with_a_governor
+async def test_who_waits_for_a_message_of_a_channel_that_is_closed_is_told(here: Machine) -> None:
+    async with here.source("s") as source:
+        channel = await MessageChannel.connect(source.path)
+        receiving = asyncio.create_task(channel.receive())
+        await until(lambda: channel._messages._go_on is not None)
+        await channel.close()
+        with pytest.raises(Closed):
+            await receiving
 
 
 @with_a_governor
