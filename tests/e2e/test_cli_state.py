@@ -19,6 +19,7 @@ from holdfast.cli.main import run as holdfast
 from holdfast.state import Namespace
 
 PROGRAM = [sys.executable, "-m", "holdfast", "state"]
+PATIENCE_S = 50.0  # with one command, which takes a second or two
 
 
 class Terminal:
@@ -33,7 +34,7 @@ class Terminal:
             input=stdin,
             capture_output=True,
             env=self.environment,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -166,14 +167,14 @@ def test_watch_prints_the_present_and_each_change(
 
 def test_ctrl_c_ends_a_watch_silently(watching: subprocess.Popen[bytes]) -> None:
     watching.send_signal(signal.SIGINT)
-    _, told = watching.communicate(timeout=30)
+    _, told = watching.communicate(timeout=PATIENCE_S)
     assert told == b""
     assert watching.returncode == 130
 
 
 def test_watch_ends_after_count_and_prints_columns(terminal: Terminal) -> None:
     terminal.run("set", "greeting", "a\tb")
-    seen = terminal.run("watch", "greeting", "--count", "1", "--timeout", "20")
+    seen = terminal.run("watch", "greeting", "--count", "1", "--timeout", "40")
     assert seen.returncode == 0
     instant, version, value = seen.stdout.decode().rstrip("\n").split("\t")
     assert instant.endswith("Z")
@@ -191,20 +192,23 @@ def test_watch_every_shows_the_last_of_a_burst_and_not_before_its_time(
     terminal: Terminal, directory: Path
 ) -> None:
     terminal.run("set", "n", "0")
+    began = time.monotonic()
     with (
         Namespace(directory) as namespace,
         terminal.start(
-            "watch", "n", "--every", "2", "--count", "2", "--timeout", "30", "--json"
+            "watch", "n", "--every", "2", "--count", "2", "--timeout", "50", "--json"
         ) as child,
     ):
         state = namespace.subscribe("n", "rw")
         assert child.stdout
         first = json.loads(child.stdout.readline())
-        started = time.monotonic()
-        for number in range(1, 4):  # at once: a process for each would take its time
+        child.send_signal(signal.SIGSTOP)  # its two seconds may be over before we have committed
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        for number in range(1, 4):
             state.transact(lambda txn, value=b"%d" % number: txn.write(0, value))  # type: ignore[misc]
+        child.send_signal(signal.SIGCONT)
         second = json.loads(child.stdout.readline())
-        assert time.monotonic() - started > 1
+        assert time.monotonic() - began > 2
     assert (first["value"], second["value"], second["version"]) == ("0", "3", 4)
     assert child.returncode == 0
 
@@ -220,11 +224,11 @@ def test_watch_every_prints_nothing_too_soon_even_at_the_end(terminal: Terminal)
 
 
 def test_a_watcher_may_come_first(terminal: Terminal) -> None:
-    with terminal.start("watch", "early", "--count", "1", "--timeout", "30") as child:
+    with terminal.start("watch", "early", "--count", "1", "--timeout", "50") as child:
         assert child.stderr
         child.stderr.readline()  # it waits now
         terminal.run("set", "early", "bird")
-        told, _ = child.communicate(timeout=30)
+        told, _ = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0
     assert told.endswith(b"\t1\tbird\n")
 
@@ -237,7 +241,7 @@ def test_a_watch_into_a_pipe_that_closes_ends_quietly(terminal: Terminal) -> Non
         child.stdout.readline()
         child.stdout.close()
         terminal.run("set", "greeting", "two")
-        assert child.wait(timeout=30) == 141
+        assert child.wait(timeout=PATIENCE_S) == 141
         assert child.stderr.read() == b""
 
 

@@ -86,14 +86,19 @@ def fuzz(
     seconds: float | None = None,
     rounds: int | None = None,
 ) -> Report:
-    """Feed all targets in turn, until the time is over, or so many rounds, or one fails."""
+    """Feed all targets in turn, until the time is over, or so many rounds, or one fails.
+
+    The first round is made in any case, however soon the time is over.
+    """
     rng, report = Random(seed), Report()
     pools = {name: corpus(name) for name in targets}
     whole = {name: len(pool) for name, pool in pools.items()}  # as it is, before all else
     seen: dict[str, set[str]] = {name: set() for name in targets}
     end = None if seconds is None else time.monotonic() + seconds
     number = 0
-    while (rounds is None or number < rounds) and (end is None or time.monotonic() < end):
+    while (rounds is None or number < rounds) and (
+        end is None or number == 0 or time.monotonic() < end
+    ):
         for name, target in targets.items():
             pool = pools[name]
             data = pool[number] if number < whole[name] else mutated(pool, rng)

@@ -20,7 +20,7 @@ from holdfast.state import Namespace, State, Transaction
 ACCOUNTS = 50
 OPENING = 1000  # in each account
 SIZE = 16  # an amount, and how often the account was moved to or from
-LATEST_S = 20.0  # for a first transfer of each new teller: a bound for liveness
+LATEST_S = 60.0  # for a first transfer of each new teller: a bound for liveness
 
 
 def pack(amount: int, moves: int) -> bytes:
@@ -169,11 +169,17 @@ class Bank:
         self.kills += 1
 
     def run(self, seconds: float, tellers: int, chance: random.Random) -> None:
-        """Kill one teller after another at random moments, and hire another in its place."""
+        """Kill one teller after another at random moments, and hire another in its place.
+
+        For so long at least; on a slow machine until there was enough to be seen, or for ten times
+        as long.
+        """
         for _ in range(tellers):
             self.hire(chance.getrandbits(32))
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        began = time.monotonic()
+        while (spent := time.monotonic() - began) < seconds or (
+            not self.has_seen_enough and spent < 10 * seconds
+        ):
             victim = chance.choice(self._tellers)
             self.wait_for_work(victim)
             fatal = time.monotonic() + chance.uniform(0, 0.02)
@@ -185,6 +191,16 @@ class Bank:
             self.dismiss(victim)
             self.audit()
             self.hire(chance.getrandbits(32))
+
+    @property
+    def has_seen_enough(self) -> bool:
+        """Whether there were deaths, transfers and changes between two looks, many of each."""
+        return (
+            self.kills >= 50
+            and self.transfers >= 1000
+            and len(self.moments) >= 100
+            and self.blurred > 0
+        )
 
     def close(self) -> None:
         """Dismiss everybody; then every account can be written, and the sum still holds."""

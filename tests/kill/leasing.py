@@ -251,6 +251,11 @@ class Count:
                 self.counted[int(words[0])] = int(words[1])
         return self
 
+    @property
+    def holdings(self) -> set[int]:
+        """The epochs under which somebody has counted."""
+        return set(self.counted.values())
+
     def by_others(self) -> int:
         """How often somebody has counted after a successor of his: he held nothing then."""
         epochs = [epoch for _, epoch in sorted(self.counted.items())]

@@ -11,7 +11,7 @@ from tests.kill.bank import Bank
 
 
 @pytest.mark.serial
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_money_is_neither_lost_nor_made_by_deaths(directory: Path, full: bool) -> None:
     """K68, K55: every snapshot has the same sum, and no death holds up those who go on."""
     seed = random.randrange(2**32)
@@ -26,7 +26,4 @@ def test_money_is_neither_lost_nor_made_by_deaths(directory: Path, full: bool) -
         f"{bank.kills} kills, {bank.transfers} transfers, {bank.snapshots} snapshots "
         f"of {len(bank.moments)} different moments; one by one: {bank.blurred} wrong sums"
     )
-    assert bank.kills >= 50
-    assert bank.transfers >= 1000
-    assert len(bank.moments) >= 100
-    assert bank.blurred > 0, "nobody moved money meanwhile: the snapshots have shown nothing"
+    assert bank.has_seen_enough, "too little has happened for the snapshots to have shown anything"

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ class At:
         return self.now_ns
 
     monotonic_ns = realtime_ns = boottime_ns
+
+
+def run_until(
+    scenario: str, directory: Path, log: Path, seconds: float, enough: Callable[[], bool]
+) -> None:
+    """Run for so long, and again on a slow machine, until enough has happened."""
+    for _ in range(12):
+        run(scenario, directory, log, seconds)
+        if enough():
+            return
 
 
 def run(scenario: str, directory: Path, log: Path, seconds: float) -> None:
@@ -73,11 +84,17 @@ def test_the_promise_outlives_the_only_process_that_knew_of_it(
         assert store.claim("n", "b", 1).epoch > record.epoch
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_promises_are_kept_whoever_dies(directory: Path, tmp_path: Path, full: bool) -> None:
     """No epoch has two holders, epochs grow, and nobody takes what is still promised."""
     log = tmp_path / "log"
-    run("leases", directory, log, seconds=90 if full else 5)
+
+    def enough() -> bool:
+        history = History.read(log)
+        many = history.kills >= 30 and len(history.holdings) >= 200 and history.extended >= 100
+        return many and history.check() >= 20
+
+    run_until("leases", directory, log, 90 if full else 5, enough)
     history = History.read(log)
     taken = history.check()
     print(
@@ -96,33 +113,35 @@ def test_promises_are_kept_whoever_dies(directory: Path, tmp_path: Path, full: b
         assert all(store.claim(name, "after", 1).epoch > greatest for name in leasing.NAMES)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_a_gated_count_is_exact_whoever_is_stopped_or_dies(
     directory: Path, tmp_path: Path, full: bool
 ) -> None:
     """No update is lost, and none is made by one who holds the lease no more."""
     log = tmp_path / "log"
-    run("gated", directory, log, seconds=90 if full else 5)
+
+    def enough() -> bool:
+        count = Count.read(log)
+        return len(count.counted) >= 1000 and len(count.holdings) >= 20 and count.refused >= 1
+
+    run_until("gated", directory, log, 90 if full else 5, enough)
     count = Count.read(log)
     last = last_count(directory)
-    epochs = len(set(count.counted.values()))
-    print(f"{count.kills} kills, {last} counted, {epochs} holdings, {count.refused} refused")
+    holdings = len(count.holdings)
+    print(f"{count.kills} kills, {last} counted, {holdings} holdings, {count.refused} refused")
     assert count.by_others() == 0
     assert count.twice == 0
     assert max(count.counted) <= last
     # Each kill can have come between a commit and the note of it.
     assert last - count.kills <= len(count.counted) <= last
     assert last >= 1000
-    assert epochs >= 20
+    assert holdings >= 20
     assert count.refused >= 1
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_without_the_gate_the_count_goes_wrong(directory: Path, tmp_path: Path) -> None:
     """So the test above would have seen it."""
     log = tmp_path / "log"
-    for _ in range(5):
-        run("ungated", directory, log, seconds=3)
-        if Count.read(log).by_others():
-            return
-    raise AssertionError("nobody has counted who held nothing")
+    run_until("ungated", directory, log, 3, lambda: Count.read(log).by_others() > 0)
+    assert Count.read(log).by_others() > 0, "nobody has counted who held nothing"

@@ -256,4 +256,4 @@ def test_the_governor_has_as_many_descriptors_after_as_before(
             until_now(lambda: governor.status().requests == 1, "the request")
             program.kill()
     released(governor)
-    until_now(lambda: server.descriptors == before, "the end of its descriptors")
+    until_now(lambda: server.descriptors <= before, "the end of its descriptors")

@@ -10,6 +10,8 @@ from tests.model import table
 from tests.model.cases import ABLATIONS, Ablation
 from tests.model.safeguards import Safeguard
 
+pytestmark = pytest.mark.timeout(600)  # much to reckon, for machines that have much else to do
+
 
 def label(case: Ablation) -> str:
     names = "+".join(sorted(safeguard.name for safeguard in case.missing))

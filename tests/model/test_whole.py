@@ -12,6 +12,8 @@ from tests.model.explorer import Explorer, explore
 from tests.model.memory import Buffered, Weak
 from tests.model.safeguards import CORE
 
+pytestmark = pytest.mark.timeout(600)  # much to reckon, for machines that have much else to do
+
 
 def label(case: Whole) -> str:
     return f"{case.title}, {case.memory.name}"
