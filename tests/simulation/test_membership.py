@@ -90,6 +90,11 @@ def test_the_crate_does_not_weather_a_storm() -> None:
     assert first_failure(functools.partial(scenarios.storms, without="all"), range(10))
 
 
+@pytest.mark.parametrize("seed", [287_492_012, 287_511_611, 3_793_429_442])
+def test_who_has_declared_a_member_down_may_crash_before_that_one_hears_it(seed: int) -> None:
+    assert play(scenarios.storms, seed).error is None
+
+
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("members", "seeds"), [(16, 3), (32, 1), (256, 4), (1024, 1)])
 def test_larger_clusters_weather_a_storm(members: int, seeds: int, full: bool) -> None:

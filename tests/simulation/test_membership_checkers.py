@@ -105,6 +105,17 @@ def test_what_may_be_is_not_taken_for_it() -> None:
     site.step(lambda: None)
 
 
+def test_who_was_told_of_its_end_by_a_life_that_is_over_was_not_forced() -> None:
+    site, other = together()
+    gone = other.engine.identity
+    site.step(lambda: hear(site, Member(gone, 0, State.DOWN)))
+    site.node.crash()
+    site.node.restart()
+    assert site.place.sites["m0"] is not site
+    other.step(lambda: other.notify(Rejoin(STRANGER)))
+    assert site.place.given_up == {gone}
+
+
 def test_two_that_differ_do_not_agree() -> None:
     site, other = together()
     assert site.place.agreed()
