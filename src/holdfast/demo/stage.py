@@ -22,7 +22,7 @@ from holdfast.errors import Unavailable
 from holdfast.state import Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["ENDINGS", "Event", "Player", "Stage"]
 
@@ -188,8 +188,9 @@ class Stage(Closing):
     def start(self, role: str, *, row: int | None = None, number: int = 0) -> Player:
         """Start a process that plays `role`; in a row of an earlier one it goes on counting."""
         where = self.reserve_row() if row is None else row
-        player = Player(self, role, where, number)
-        self.players.append(player)
+        with _held_back(ENDINGS):  # else nobody would know of the process, to end it
+            player = Player(self, role, where, number)
+            self.players.append(player)
         return player
 
     def raise_for_fallen(self) -> None:
@@ -265,6 +266,20 @@ class Stage(Closing):
         if self._made:
             with contextlib.suppress(OSError):
                 os.rmdir(self._made)
+
+
+@contextlib.contextmanager
+def _held_back(numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """Let those signals come afterwards. Not by a mask, which a child would inherit."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _locked(directory: str) -> int | None:

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from holdfast.demo.promise import Promise
     from holdfast.demo.stage import Player
 
-__all__ = ["Act", "Line", "leave"]
+__all__ = ["PATIENCE_S", "Act", "Line", "leave"]
 
 STOP_LIMIT_S = 30.0  # an interpreter that has just been started, on a busy machine
+
+# A machine may keep a process from its processors for seconds, and a play may last one. So whoever
+# should go on is waited for that long, and so is whatever the play must show, however short it is.
+PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,10 @@ class Act(Protocol):
         ...
 
     def finish(self) -> Iterator[None]:
-        """Bring the players to rest; yields while that takes, since all acts end together."""
+        """Bring the players to rest; yields while that takes, since all acts end together.
+
+        First wait until everything had its chance, also what is spoilt: however short the play.
+        """
         ...
 
     def promises(self) -> Sequence[Promise]:

@@ -22,7 +22,7 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ STATE = "count"
 COUNTERS = 3
 NUMBERS = struct.Struct(f"<{1 + COUNTERS}Q")  # the total, then a number for each counter
 PAUSE_S = (0.15, 0.45)  # between one death and the next
-GO_ON_LIMIT_S = 5.0
+HELD_LIMIT_S = 2.0  # who are stopped by a saboteur are not waited for as long
 
 SABOTAGE = {
     "lost": "one counter overwrites what it has not read",
@@ -107,6 +107,7 @@ class Counting:
         self._total_at_death = -1  # as long as nobody is seen to have gone on
         self._killed_s = 0.0
         self._next_death_s = stage.chance.uniform(*PAUSE_S)
+        self._go_on_limit_s = HELD_LIMIT_S if "held" in stage.sabotage else PATIENCE_S
 
     def _new(self, number: int) -> Player:
         return self._stage.start("counter", row=self._rows[number], number=number)
@@ -133,7 +134,7 @@ class Counting:
         """Whether the others have counted on since the last death."""
         if self._total_at_death >= 0:
             went_on = self._numbers()[0] > self._total_at_death  # whenever: this may be called late
-            if went_on or self._stage.elapsed_s > self._killed_s + GO_ON_LIMIT_S:
+            if went_on or self._stage.elapsed_s > self._killed_s + self._go_on_limit_s:
                 self._halts += not went_on
                 self._total_at_death = -1
         return self._total_at_death < 0
@@ -176,10 +177,17 @@ class Counting:
         count = sum(row[CONFIRMED] for row in rows)
         return (Line(f"{COUNTERS} counters", "add one", count, self._players, note),)
 
+    def _shown(self) -> bool:
+        """Whether those who were told to spoil something have done it."""
+        sabotage, rows = self._stage.sabotage, [player.row for player in self._players]
+        if "lost" in sabotage and not any(row[LOST] for row in rows):
+            return False
+        return not sabotage & {"twice", "sum"} or rows[0][CONFIRMED] > 0
+
     def finish(self) -> Iterator[None]:
         """Let each end its transaction; however short the play, one is killed."""
-        limit = time.monotonic() + GO_ON_LIMIT_S
-        while not self._killed and time.monotonic() < limit:
+        limit = time.monotonic() + PATIENCE_S
+        while not (self._killed and self._shown()) and time.monotonic() < limit:
             self.step()
             yield
         while not self._goes_on():

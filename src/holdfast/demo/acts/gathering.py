@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.demo import reign
 from holdfast.demo.acts import hosting
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.acts.hosting import ALL, CONFIG, HOSTS, TERM_S, now_ns
 from holdfast.demo.promise import Promise
 from holdfast.membership.suspicion import MOST_TIMES
@@ -41,7 +41,8 @@ PAUSE_S = (0.2, 0.6)  # between one trouble and the next
 CURTAIN_S = 3.0  # as long as that before the end no trouble begins, if there were enough
 ENOUGH_S = 5.0  # a play as long as that shows a death and a stop, a shorter one a death
 GRACE_S = 1.0  # so long after the bound whoever has not heard will not hear
-AGREE_LIMIT_S = 8.0
+AWAY_S = 15.0  # the bound, if some host was kept from the processor meanwhile, is so much later
+STRAY_LIMIT_S = 3.0  # who joins nobody is not waited for as long as others
 BIRTH_LIMIT_S = 30.0
 
 SABOTAGE = {
@@ -76,6 +77,7 @@ class Trouble:
         number: Which host it was.
         killed: If not, it was stopped.
         at_ns: When.
+        done_ns: When that was done for certain.
         token: That of its lease; its heir's is greater.
         refused: How often it had lost a lease before.
         heir: Who sampled next; None: nobody yet.
@@ -85,6 +87,7 @@ class Trouble:
     number: int
     killed: bool
     at_ns: int
+    done_ns: int
     token: int
     refused: int
     heir: int | None = None
@@ -159,6 +162,13 @@ class Gathering:
         number = self._sampler()
         if number is None or self._differing_now() or not all(host.ready for host in self._hosts):
             return
+        stand_by = [host for at, host in enumerate(self._hosts) if at != number]
+        if "unheeded" in self._stage.sabotage and not all(
+            host.row[hosting.STANDS] for host in stand_by
+        ):
+            return  # it would look at the lease for the first time
+        if "hang" in self._stage.sabotage and not self._slanders():
+            return  # who hangs hears of nothing
         victim = self._hosts[number]
         killed = self._kills == self._stops
         self._book[hosting.LIVE] = ALL & ~(1 << number)
@@ -169,8 +179,8 @@ class Gathering:
         else:
             self._stops += 1
             at_ns = now_ns()
-            victim.process.send_signal(signal.SIGSTOP)
-        self._trouble = Trouble(number, killed, at_ns, token, refused)
+            victim.stop()
+        self._trouble = Trouble(number, killed, at_ns, now_ns(), token, refused)
         self._stage.note(f"host{number}, which samples, is {self._trouble.done}", aloud=True)
 
     def _see_it_down(self, trouble: Trouble) -> None:
@@ -180,13 +190,22 @@ class Gathering:
             for number, host in enumerate(self._hosts)
             if number != trouble.number
         ]
-        trouble.heir = self._sampler(trouble.token)
-        waited = now_ns() > trouble.at_ns + (BOUND_S + GRACE_S) * 1e9
-        if not waited and (trouble.heir is None or min(heard_ns) < trouble.at_ns):
+        if trouble.heir is None:
+            trouble.heir = self._sampler(trouble.token)
+        bound_s = BOUND_S + AWAY_S * self._somebody_away(trouble)
+        hearing_s = bound_s + GRACE_S
+        unheeded = "unheeded" in self._stage.sabotage
+        waited_s = (now_ns() - trouble.done_ns) / 1e9
+        heard = min(heard_ns) >= trouble.at_ns or waited_s > hearing_s
+        heired = trouble.heir is not None or waited_s > (
+            hearing_s if unheeded else max(hearing_s, PATIENCE_S)
+        )
+        if not (heard and heired):
             return
         after_s = [(at - trouble.at_ns) / 1e9 for at in heard_ns if at >= trouble.at_ns]
         self._heard_s += after_s
-        self._late += HOSTS - 1 - len(after_s) + sum(after > BOUND_S for after in after_s)
+        limit_ns = trouble.done_ns + round(bound_s * 1e9)
+        self._late += sum(at < trouble.at_ns or at > limit_ns for at in heard_ns)
         self._note_fall(trouble, after_s)
         if trouble.killed:
             self._hosts[trouble.number] = self._new(trouble.number)
@@ -194,6 +213,12 @@ class Gathering:
         else:
             self._hosts[trouble.number].process.send_signal(signal.SIGCONT)
         trouble.back_ns = now_ns()
+
+    def _somebody_away(self, trouble: Trouble) -> bool:
+        """Whether one of those who should hear was kept from the processor since."""
+        now = now_ns()
+        rows = [host.row for at, host in enumerate(self._hosts) if at != trouble.number]
+        return any(hosting.away(row, now) or row[hosting.BACK_NS] > trouble.at_ns for row in rows)
 
     def _note_fall(self, trouble: Trouble, after_s: list[float]) -> None:
         heard = f"{len(after_s)} of {HOSTS - 1} have heard"
@@ -212,7 +237,8 @@ class Gathering:
         """It is a member again, and everybody sees the same; or that takes too long."""
         host = self._hosts[trouble.number]
         up_ns = max(host.row[hosting.UP_NS], trouble.back_ns)
-        limit_ns = up_ns + round(AGREE_LIMIT_S * 1e9)
+        limit_s = STRAY_LIMIT_S if "stray" in self._stage.sabotage else PATIENCE_S
+        limit_ns = up_ns + round(limit_s * 1e9)
         if trouble.killed and up_ns == trouble.back_ns:  # the interpreter is not up yet
             limit_ns += round(BIRTH_LIMIT_S * 1e9)
         fallen = host.process.poll() is not None
@@ -276,15 +302,27 @@ class Gathering:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def _shown(self) -> bool:
+        """Whether those who were told to spoil something have done it."""
+        sabotage = self._stage.sabotage
+        if "trusting" in sabotage and not self._sum(hosting.OVERLAPS):
+            return False
+        return "hang" not in sabotage or self._slanders() > 0
+
+    def _slanders(self) -> int:
+        return self._sum(hosting.SLANDERS) + self._sum(hosting.MISSING)
+
     def finish(self) -> Iterator[None]:
         """See the last trouble through, make those that are missing; compare the views; leave."""
-        limit = time.monotonic() + AGREE_LIMIT_S
-        while self._trouble or (self._troubles < self._enough and time.monotonic() < limit):
+        limit = time.monotonic() + PATIENCE_S
+        while self._trouble or (
+            not (self._troubles >= self._enough and self._shown()) and time.monotonic() < limit
+        ):
             if self._trouble:
-                limit = time.monotonic() + AGREE_LIMIT_S  # for the next one to begin
+                limit = time.monotonic() + PATIENCE_S  # for the next one to begin
             self.step()
             yield
-        limit = time.monotonic() + AGREE_LIMIT_S * (not self._differing)
+        limit = time.monotonic() + PATIENCE_S * (not self._differing)
         while self._differing_now() and time.monotonic() < limit:
             yield
         self._compare()
@@ -302,15 +340,23 @@ class Gathering:
         heard, took, agreed = (
             _typical(spans) for spans in (self._heard_s, self._took_s, self._agreed_s)
         )
+        pardoned = self._sum(hosting.PARDONED)
+        away = f"; {pardoned} when one was kept from the processor" if pardoned else ""
         return (
             Promise(
                 "live hosts called dead",
-                self._sum(hosting.SLANDERS) + self._sum(hosting.MISSING),
+                self._slanders(),
                 self._sum(hosting.LOOKS),
                 "looks",
                 f"{told} deaths told: {self._kills} killed, {self._stops} stopped; "
-                f"{received:,} datagrams",
-                {"told": told, "kills": self._kills, "stops": self._stops, "datagrams": received},
+                f"{received:,} datagrams{away}",
+                {
+                    "told": told,
+                    "kills": self._kills,
+                    "stops": self._stops,
+                    "datagrams": received,
+                    "pardoned": pardoned,
+                },
             ),
             Promise(
                 "deaths heard of too late",

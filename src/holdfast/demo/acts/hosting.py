@@ -47,10 +47,11 @@ TERM_S = 2.0
 PERIOD_S = 0.01  # from one sample to the next
 PATIENCE_S = (2.5, 3.5)  # who hears of no death looks at the lease as seldom as that
 LOOK_S = 0.05  # from one look at one's own view to the next
-HANG_S = 10.0
+HANG_S = 30.0
+AWAY_NS_MIN = 500_000_000  # who has not looked for as long was kept from the processor
 
-# Quicker than `Config.local` would be, so that there is something to see within seconds; the time
-# to refute is still long for a process that others keep from the processor.
+# Quicker than `Config.local` would be, so that there is something to see within seconds. So a host
+# that is kept from the processor for seconds is called dead: that is noted, and pardoned.
 CONFIG = Config(
     probe_period_ns=250_000_000,
     probe_rtt_ns=100_000_000,
@@ -62,6 +63,7 @@ CONFIG = Config(
     periodic_announce_to_down_members=Periodic(5_000_000_000, 1),
     periodic_gossip=Periodic(100_000_000, 3),
 )
+PARDON_NS = 10_000_000_000  # the longest suspicion, and the way back into all views
 
 # Words of a host's row, after those of its reign; a later life goes on in it.
 SAMPLES, FIRST_NS, CHECKS, OVERLAPS, REFUSED, PORT, UP_NS, LIVES, VIEW, PRINT, LOOKS, MISSING = (
@@ -69,6 +71,9 @@ SAMPLES, FIRST_NS, CHECKS, OVERLAPS, REFUSED, PORT, UP_NS, LIVES, VIEW, PRINT, L
 )
 HINTS, DENIED, TOLD, SLANDERS, RECEIVED, CHANGED_NS = range(reign.WORDS + 12, reign.WORDS + 18)
 HEARD_NS = 24  # and the words after it: when it last heard of the death of each host
+# When it looked last, and when it came back to look after it was away; whether it stands by for the
+# lease; and how often it found a live host dead or missing that may have been away.
+THERE_NS, BACK_NS, STANDS, PARDONED = range(32, 36)
 
 # Words of the book, a row that the stage writes: who is up for certain, one bit each, and whether
 # the play is over, after which everybody leaves.
@@ -78,6 +83,11 @@ LIVE, CURTAIN = range(2)
 def now_ns() -> int:
     """The time by which everything in this act is noted."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def away(row: Row, at_ns: int) -> bool:
+    """Whether a host that is up is kept from the processor."""
+    return row[THERE_NS] > 0 and at_ns > row[THERE_NS] + AWAY_NS_MIN
 
 
 def play_host(part: Part) -> None:
@@ -167,7 +177,8 @@ class _Host:
                 continue
             number = _number(change.member.name)
             row[TOLD] += 1
-            row[SLANDERS] += book[LIVE] >> number & 1
+            wrong = book[LIVE] >> number & 1
+            row[PARDONED if wrong and self._pardoned() else SLANDERS] += wrong
             row[HEARD_NS + number] = now_ns()
             if "unheeded" not in sabotage:
                 self._dead = change.member.name
@@ -181,6 +192,7 @@ class _Host:
 
     def note_view(self) -> None:
         """Note who is there; nobody may be missing who was there before, and lives."""
+        self._note_presence()
         members = self._cluster.members()
         view = 0
         for member in members:
@@ -189,7 +201,8 @@ class _Host:
         # The stage strikes a host off the book before it does anything to it: what was seen before
         # the book was read cannot be the work of the stage.
         missing = self._seen & book[LIVE] & ~view
-        row[MISSING] += 0 if book[CURTAIN] else missing.bit_count()
+        if missing and not book[CURTAIN]:
+            row[PARDONED if self._pardoned() else MISSING] += missing.bit_count()
         self._seen |= view
         row[LOOKS] += 1
         shape = zlib.crc32(repr(sorted(str(member.node) for member in members)).encode())
@@ -197,12 +210,30 @@ class _Host:
             row[VIEW], row[PRINT], row[CHANGED_NS] = view, shape, now_ns()
         row[RECEIVED] = self._received + self._cluster.counts.get("received", 0)
 
+    def _note_presence(self) -> None:
+        """Note that it has the processor, and whether that was so all the time."""
+        row, now = self._row, now_ns()
+        live = self._book[LIVE] >> self._part.number & 1  # else it was stopped by the stage
+        if live and away(row, now):
+            row[BACK_NS] = now
+        row[THERE_NS] = now
+
+    def _pardoned(self) -> bool:
+        """Whether some live host was kept from the processor lately: who called, or was called.
+
+        Nobody can tell from such a one that it lives; it is as if it had been stopped.
+        """
+        now, live = now_ns(), self._book[LIVE]
+        rows = [self._part.sibling(number) for number in range(HOSTS) if live >> number & 1]
+        return any(away(row, now) or now < row[BACK_NS] + PARDON_NS for row in rows)
+
     def hang(self) -> None:
-        """Told to: do not answer, until somebody has noticed."""
+        """Told to: do not answer, until somebody has noticed. It has the processor all the time."""
         limit = time.monotonic() + HANG_S
-        while not any(other[SLANDERS] for other in self._others):
+        while not any(other[SLANDERS] + other[MISSING] for other in self._others):
             if not self._part.playing() or time.monotonic() > limit:
                 return
+            self._note_presence()
             time.sleep(0.01)
 
     # -- the lease --------------------------------------------------------------------------------
@@ -219,6 +250,7 @@ class _Host:
                 async with self._leases.hold(LEASE, holder=holder, duration=TERM_S, wait=0) as held:
                     await self._sample(held)
             except ClaimDenied as denied:
+                row[STANDS] = 1
                 if hinted and (denied.holder or "").startswith(f"{self._dead}."):
                     row[DENIED] += 1
                     hinted = False

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import lease
 from holdfast.demo import reign
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.demo.reign import TOKEN
 from holdfast.errors import ClaimDenied, Conflict, LeaseLost
@@ -44,7 +44,7 @@ CANDIDATES = 3
 TERM_S = 0.25
 PERIOD_S = 0.001
 PAUSE_S = (0.2, 0.5)  # between one trouble and the next
-TROUBLE_LIMIT_S = 5.0
+HEIRS_LIMIT_S = 2.0  # heirs who are stopped by a saboteur are not waited for as long
 
 SABOTAGE = {
     "usurp": "who leads no more commits once more, without the gate",
@@ -130,7 +130,8 @@ class Leading:
         self._rows = [stage.reserve_row() for _ in range(CANDIDATES)]
         self._candidates = [self._new(number) for number in range(CANDIDATES)]
         self._fallen: int | None = None  # whoever led until it was killed or stopped
-        self._fell_ns = 0
+        self._heir: int | None = None  # who led next, once that was seen; it may have lost it again
+        self._fell_ns = self._led_ns = 0
         self._token = 0  # its own, which the next leader's must exceed
         self._refused = 0  # how often it had been refused before
         self._woken = False
@@ -168,51 +169,66 @@ class Leading:
         if leader is None or not all(candidate.ready for candidate in self._candidates):
             return
         victim = self._candidates[leader]
+        to_be_killed = self._stops > self._kills
+        if to_be_killed and "heirs" in self._stage.sabotage and not self._alone(leader):
+            return
         self._token = victim.row[TOKEN]
         self._refused = victim.row[REFUSED]
-        self._woken = self._stops > self._kills  # the dead are not woken
-        self._fallen = leader
+        self._woken = to_be_killed  # the dead are not woken
+        self._fallen, self._heir = leader, None
         self._fell_ns = _now_ns()
-        if self._woken:
+        if to_be_killed:
             self._kills += 1
-            if "heirs" in self._stage.sabotage:  # first: else one of them may lead by then
-                for other in self._candidates:
-                    if other is not victim:
-                        other.stop()
             victim.kill()
         else:
             self._stops += 1
             victim.process.send_signal(signal.SIGSTOP)
 
+    def _alone(self, leader: int) -> bool:
+        """Stop the other candidates: first, else one of them may lead by the time of the death."""
+        others = [other for at, other in enumerate(self._candidates) if at != leader]
+        for other in others:
+            other.stop()
+        if self._leader() == leader:
+            return True
+        for other in others:  # one of them has led by then
+            other.process.send_signal(signal.SIGCONT)
+        return False
+
     def _see_through(self, fallen: int) -> None:
         """Another one leads; then the one that fell is replaced, or is woken and finds out."""
         victim = self._candidates[fallen]
-        late = _now_ns() > self._fell_ns + TROUBLE_LIMIT_S * 1e9
+        heirless = "heirs" in self._stage.sabotage and not victim.expected_to_live
+        limit_s = HEIRS_LIMIT_S if heirless else PATIENCE_S
+        late = _now_ns() > self._fell_ns + limit_s * 1e9
         leader = self._leader()
-        if not late and (leader is None or leader == fallen):
+        if self._heir is None and leader is not None and leader != fallen:
+            self._heir = leader
+            self._led_ns = self._candidates[leader].row[FIRST_NS] or _now_ns()
+        if not late and self._heir is None:
             return
         if not late and not self._woken:
             victim.process.send_signal(signal.SIGCONT)
             self._woken = True
         if not late and victim.expected_to_live and victim.row[REFUSED] == self._refused:
             return
-        self._note(fallen, leader, late=late)
+        self._note(fallen, late=late)
         if not victim.expected_to_live:
             self._candidates[fallen] = self._new(fallen)
             self._candidates[fallen].say("go")
         self._fallen = None
         self._next_s = self._stage.elapsed_s + self._stage.chance.uniform(*PAUSE_S)
 
-    def _note(self, fallen: int, leader: int | None, *, late: bool) -> None:
+    def _note(self, fallen: int, *, late: bool) -> None:
         what = "stopped" if self._candidates[fallen].expected_to_live else "killed"
-        if leader is None or leader == fallen:
+        if self._heir is None:
             self._halts += 1
             self._stage.note(f"leader {fallen} {what}, and nobody took over")
             return
-        took_ms = (self._candidates[leader].row[FIRST_NS] - self._fell_ns) / 1e6
+        took_ms = max(0, self._led_ns - self._fell_ns) / 1e6
         self._took_ms.append(took_ms)
         then = "" if what == "killed" else ", and has found out" * (not late)
-        self._stage.note(f"leader {fallen} {what}; {leader} led {took_ms:.0f} ms later{then}")
+        self._stage.note(f"leader {fallen} {what}; {self._heir} led {took_ms:.0f} ms later{then}")
 
     def lines(self) -> Sequence[Line]:
         """All candidates in one."""
@@ -221,12 +237,23 @@ class Leading:
         note = f"token {token:,}, {self._kills} killed, {self._stops} stopped"
         return (Line(f"{CANDIDATES} candidates", "lead by turns", commits, self._candidates, note),)
 
+    def _shown(self) -> bool:
+        """Whether those who were told to spoil something have done it."""
+        deeds = {"usurp": STALE, "two": OVERLAPS}
+        return all(
+            any(candidate.row[word] for candidate in self._candidates)
+            for sabotage, word in deeds.items()
+            if sabotage in self._stage.sabotage
+        )
+
     def finish(self) -> Iterator[None]:
         """See the last trouble through; however short the play, one is stopped and one killed."""
-        limit = time.monotonic() + TROUBLE_LIMIT_S
-        while self._fallen is not None or (not self._kills and time.monotonic() < limit):
+        limit = time.monotonic() + PATIENCE_S
+        while self._fallen is not None or (
+            not (self._kills and self._shown()) and time.monotonic() < limit
+        ):
             if self._fallen is not None:
-                limit = time.monotonic() + TROUBLE_LIMIT_S  # for the next one to begin
+                limit = time.monotonic() + PATIENCE_S  # for the next one to begin
             self.step()
             yield
         for candidate in self._candidates:

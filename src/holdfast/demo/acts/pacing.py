@@ -18,7 +18,7 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ INTERVAL_S = 0.05
 INTERVAL_NS = round(INTERVAL_S * 1e9)
 BURST_MAX = 200
 PAUSE_MAX_S = 0.001  # between two commits of a burst
-GRACE_S = 3.0  # so much later than its time the last version may be shown, on a busy machine
+DOZING_LIMIT_S = 2.0  # who dozes is not waited for as long
 DEATHS_S = (0.8, 1.6)  # between one death and the next
 DOZES_AFTER = 2
 
@@ -51,6 +51,11 @@ COMMITS, BURSTS, UNSHOWN = range(3)
 SHOWN, TOO_SOON, WAKES, NEWEST = range(4)
 
 
+def _grace_s(sabotage: frozenset[str]) -> float:
+    """So much later than it was committed the last version may be shown, on a busy machine."""
+    return INTERVAL_S + (DOZING_LIMIT_S if "dozing" in sabotage else PATIENCE_S)
+
+
 # -- the players, from inside ---------------------------------------------------------------------
 
 
@@ -58,6 +63,7 @@ def play_gauge(part: Part) -> None:
     """Write a burst, wait until its last version is on the display, and again."""
     state = part.namespace.subscribe(STATE, "rw", size=NUMBER.size)
     row, display = part.row, part.row_of(part.number)
+    grace_s = _grace_s(part.sabotage)
     part.ready()
     part.wait_for_go()
     while part.playing():
@@ -66,7 +72,7 @@ def play_gauge(part: Part) -> None:
                 NUMBER.pack_into(txn.data, 0, txn.version + 1)
             row[COMMITS] += 1
             time.sleep(part.chance.uniform(0, PAUSE_MAX_S))
-        last, limit = state.version, time.monotonic() + INTERVAL_S + GRACE_S
+        last, limit = state.version, time.monotonic() + grace_s
         while part.playing() and display[NEWEST] < last and time.monotonic() < limit:
             time.sleep(0.002)
         if part.playing():
@@ -128,7 +134,9 @@ class Pacing:
         self._display = stage.start("display", row=self._display_row)
         self._gauge = self._new_gauge()
         self._next_death_s = stage.chance.uniform(*DEATHS_S)
-        self._awaited = 0  # the version that a dead writer has left, until it is shown
+        self._awaited: int | None = (
+            None  # the version that a dead writer has left, until it is shown
+        )
         self._limit_s = 0.0
         self._killed = 0
         self._unshown = 0
@@ -146,24 +154,25 @@ class Pacing:
 
     def step(self) -> None:
         """Kill the writer now and then; when what it has left is shown, a new one begins."""
-        if self._awaited:
-            self._see_the_last()
+        if self._awaited is not None:
+            self._see_the_last(self._awaited)
         elif self._stage.elapsed_s >= self._next_death_s and self._gauge.ready:
             self._gauge.kill()
             self._killed += 1
             self._await()
 
-    def _await(self) -> None:
-        self._awaited = self._state.version
-        self._limit_s = self._stage.elapsed_s + INTERVAL_S + GRACE_S
+    def _await(self) -> int:
+        self._awaited = version = self._state.version
+        self._limit_s = self._stage.elapsed_s + _grace_s(self._stage.sabotage)
+        return version
 
-    def _see_the_last(self) -> None:
-        shown = self._display.row[NEWEST] >= self._awaited
+    def _see_the_last(self, awaited: int) -> None:
+        shown = self._display.row[NEWEST] >= awaited
         if shown or self._stage.elapsed_s > self._limit_s:
             outcome = "is shown" if shown else "is not shown"
-            self._stage.note(f"gauge: writer killed; its version {self._awaited:,} {outcome}")
+            self._stage.note(f"gauge: writer killed; its version {awaited:,} {outcome}")
             self._unshown += not shown
-            self._awaited = 0
+            self._awaited = None
             self._next_death_s = self._stage.elapsed_s + self._stage.chance.uniform(*DEATHS_S)
             self._gauge = self._new_gauge()
             self._gauge.say("go")
@@ -174,16 +183,24 @@ class Pacing:
         note = f"of {self._state.version:,}; {row[TOO_SOON]} too soon, {self._killed} killed"
         return (Line("display", "is throttled", row[SHOWN], (self._display,), note),)
 
+    def _shown(self) -> bool:
+        """Whether those who were told to spoil something have done it."""
+        sabotage = self._stage.sabotage
+        if "hasty" in sabotage and not self._display.row[TOO_SOON]:
+            return False
+        return "dozing" not in sabotage or self._gauge.row[UNSHOWN] + self._unshown > 0
+
     def finish(self) -> Iterator[None]:
         """First the writer; the display must show its last version before it stops."""
-        while self._awaited:
-            self._see_the_last()
+        limit = time.monotonic() + PATIENCE_S
+        while self._awaited is not None or (not self._shown() and time.monotonic() < limit):
+            self.step()
             yield
         yield from leave(self._gauge)
-        self._await()
-        while self._display.row[NEWEST] < self._awaited and self._stage.elapsed_s < self._limit_s:
+        last = self._await()
+        while self._display.row[NEWEST] < last and self._stage.elapsed_s < self._limit_s:
             yield
-        self._unshown += self._display.row[NEWEST] < self._awaited
+        self._unshown += self._display.row[NEWEST] < last
         yield from leave(self._display)
 
     def promises(self) -> Sequence[Promise]:

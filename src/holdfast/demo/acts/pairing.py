@@ -18,7 +18,7 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.state import snapshot
 
@@ -35,7 +35,7 @@ STATES = ("pair.left", "pair.right")
 NUMBER = struct.Struct("<Q")
 WRITERS = 3
 PAUSE_S = (0.15, 0.45)  # between one death and the next
-GO_ON_LIMIT_S = 5.0
+STUCK_LIMIT_S = 2.0  # who are stopped by a saboteur are not waited for as long
 COMMITS_AT_ONCE = 1000  # before a short rest: others want to run as well
 LOOKS_AT_ONCE = 200
 REST_S = 0.001
@@ -129,6 +129,7 @@ class Pairing:
         self._number_at_death = -1  # as long as nobody is seen to have gone on
         self._killed_s = 0.0
         self._next_death_s = stage.chance.uniform(*PAUSE_S)
+        self._go_on_limit_s = STUCK_LIMIT_S if "stuck" in stage.sabotage else PATIENCE_S
 
     def _new(self, number: int) -> Player:
         return self._stage.start("pair writer", row=self._rows[number], number=number)
@@ -155,7 +156,7 @@ class Pairing:
         """Whether the others have committed since the last death."""
         if self._number_at_death >= 0:
             went_on = self._states[0].version > self._number_at_death  # this may be called late
-            if went_on or self._stage.elapsed_s > self._killed_s + GO_ON_LIMIT_S:
+            if went_on or self._stage.elapsed_s > self._killed_s + self._go_on_limit_s:
                 self._halts += not went_on
                 self._number_at_death = -1
         return self._number_at_death < 0
@@ -194,10 +195,18 @@ class Pairing:
             Line("pair reader", "looks at both", looks, (self._reader,), f"{reader[HALF]} half"),
         )
 
+    def _shown(self) -> bool:
+        """Whether somebody has looked, and has seen what was spoilt."""
+        reader = self._reader.row
+        unequal = any(writer.row[UNEQUAL] for writer in self._writers)
+        return reader[SNAPSHOTS] > 0 and (
+            "half" not in self._stage.sabotage or reader[HALF] > 0 or unequal
+        )
+
     def finish(self) -> Iterator[None]:
         """Let each end its transaction; however short the play, one is killed."""
-        limit = time.monotonic() + GO_ON_LIMIT_S
-        while not self._killed and time.monotonic() < limit:
+        limit = time.monotonic() + PATIENCE_S
+        while not (self._killed and self._shown()) and time.monotonic() < limit:
             self.step()
             yield
         while not self._goes_on():

@@ -13,7 +13,7 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.demo.tally import note_delay, typical_delay
 from holdfast.errors import Conflict
@@ -29,7 +29,8 @@ __all__ = ["SABOTAGE", "Rallying", "play_rally"]
 STATE = "rally"
 NUMBER = struct.Struct("<Q")
 SILENCE_MS = 300
-GRACE_MS = 2000
+GRACE_MS = round(PATIENCE_S * 1000)  # whoever has committed may be kept from ringing
+ASLEEP_GRACE_MS = 1000  # who is asleep need not be waited for as long
 PAUSE_S = (0.4, 1.2)  # between one death and the next
 DEAF_AFTER = 50
 
@@ -42,17 +43,20 @@ def play_rally(part: Part) -> None:
     """Wait for one's turn, and add one."""
     state = part.namespace.subscribe(STATE, "rw", size=NUMBER.size)
     row = part.row
+    to_fall_asleep = "asleep" in part.sabotage and part.number == 1
+    grace_ms = ASLEEP_GRACE_MS if to_fall_asleep else GRACE_MS
     poll = select.poll()
     poll.register(state.fileno(), select.POLLIN)
     part.ready()
     part.wait_for_go()
     seen = 0
     while part.playing():
-        if "asleep" in part.sabotage and part.number and row[HITS] == DEAF_AFTER:
+        if to_fall_asleep and row[HITS] >= DEAF_AFTER:
             poll.unregister(state.fileno())
+            to_fall_asleep = False
         if state.version != 0 and not poll.poll(SILENCE_MS):
             # The other side may have died. But if it has committed, we should have heard of it.
-            if state.version > seen and not poll.poll(GRACE_MS):
+            if state.version > seen and not poll.poll(grace_ms):
                 row[LOST] += 1
                 poll.register(state.fileno(), select.POLLIN)
             continue
@@ -119,8 +123,15 @@ class Rallying:
     def _tallies(self) -> list[memoryview]:
         return [player.row for player in self._players]
 
+    def _shown(self) -> bool:
+        word = LOST if "asleep" in self._stage.sabotage else HITS
+        return any(row[word] for row in self._tallies())
+
     def finish(self) -> Iterator[None]:
-        """The rally ends where it is."""
+        """The rally ends where it is, if it has begun; who falls asleep is not killed before."""
+        limit = time.monotonic() + PATIENCE_S
+        while not self._shown() and time.monotonic() < limit:
+            yield
         yield from leave(*self._players)
 
     def promises(self) -> Sequence[Promise]:

@@ -16,7 +16,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 from holdfast.demo.sample import SIZE, Host, Sample, Torn
 from holdfast.demo.tally import note_delay, typical_delay
@@ -33,8 +33,11 @@ __all__ = ["SABOTAGE", "Sampling", "play_reader", "play_sampler", "play_watcher"
 STATE = "host.proc"
 PERIOD_S = 0.001
 SILENCE_MS = 500  # longer than this without a notice is looked into
-GRACE_MS = 2000  # whoever is killed before it could ring is closed by the kernel within a second
-SUCCESSION_LIMIT_S = 5.0
+# Whoever is killed before it could ring is closed by the kernel within a second; one that lives may
+# be kept from the processor amid its commit.
+GRACE_MS = round(PATIENCE_S * 1000)
+DEAF_GRACE_MS = 1000  # who is deaf need not be waited for as long
+HEIRLESS_LIMIT_S = 3.0  # nor an heir who is told nothing
 DEATHS_MAX = 40
 
 SABOTAGE = {
@@ -129,14 +132,16 @@ def play_watcher(part: Part) -> None:
     state = part.namespace.subscribe(STATE)
     row = part.row
     judge = Judge(row)
+    deaf = "deaf" in part.sabotage
+    grace_ms = DEAF_GRACE_MS if deaf else GRACE_MS
     poll = select.poll()
-    poll.register(state.fileno(), 0 if "deaf" in part.sabotage else select.POLLIN)
+    poll.register(state.fileno(), 0 if deaf else select.POLLIN)
     part.ready()
     seen = 0
     while part.playing():
         if not poll.poll(SILENCE_MS):
             # Asking for the version is no look: it changes nothing about the descriptor.
-            if state.version > seen and not poll.poll(GRACE_MS):
+            if state.version > seen and not poll.poll(grace_ms):
                 row[LOST] += 1
                 seen = state.version
                 poll.modify(state.fileno(), select.POLLIN)  # who was deaf listens from now on
@@ -180,6 +185,8 @@ class Sampling:
         self._deaths = 0
         self._survived = 0
         self._hand_overs_ms: list[float] = []
+        heirless = "heirless" in stage.sabotage
+        self._succession_limit_s = HEIRLESS_LIMIT_S if heirless else PATIENCE_S
 
     def _new_sampler(self) -> Player:
         self._samplers.append(self._stage.start("sampler", number=len(self._samplers)))
@@ -220,7 +227,7 @@ class Sampling:
                 f"sampler killed; {self._sampler.pid} committed {took_ms:.1f} ms later"
             )
         elif time.clock_gettime_ns(time.CLOCK_BOOTTIME) < (
-            self._killed_ns + SUCCESSION_LIMIT_S * 1e9
+            self._killed_ns + self._succession_limit_s * 1e9
         ):
             return
         else:
@@ -243,18 +250,30 @@ class Sampling:
             Line("watcher", "reads on change", watcher[READS], (self._watcher,), _verdict(watcher)),
         )
 
+    def _shown(self) -> bool:
+        """Whether somebody has seen what was spoilt."""
+        seen = {"torn": TORN, "back": BACK}
+        rows = (self._reader.row, self._watcher.row)
+        return all(
+            any(row[word] for row in rows)
+            for sabotage, word in seen.items()
+            if sabotage in self._stage.sabotage
+        )
+
     def finish(self) -> Iterator[None]:
         """First the writer, of which one is killed, however short the play.
 
         The others must have its last version before they stop.
         """
-        limit = time.monotonic() + 2 * SUCCESSION_LIMIT_S
-        while (self._killed_ns or not self._deaths) and time.monotonic() < limit:
+        limit = time.monotonic() + PATIENCE_S
+        while self._killed_ns or (
+            not (self._deaths and self._shown()) and time.monotonic() < limit
+        ):
             self.step()
             yield
         yield from leave(self._sampler, self._standby)
         newest = self._state.version
-        limit = time.monotonic() + GRACE_MS / 1000
+        limit = time.monotonic() + PATIENCE_S
         while self._watcher.row[TOLD] < newest and time.monotonic() < limit:
             yield
         untold = self._watcher.row[TOLD] < newest

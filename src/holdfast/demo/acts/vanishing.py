@@ -12,7 +12,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
 
 if TYPE_CHECKING:
@@ -107,7 +107,10 @@ class Vanishing:
         return (Line("mayflies", "make states and die", row[LIVED], (self._player,), note),)
 
     def finish(self) -> Iterator[None]:
-        """Let the last one end."""
+        """Let the last one end, and the first."""
+        limit = time.monotonic() + PATIENCE_S
+        while not self._player.row[LIVED] and time.monotonic() < limit:
+            yield
         yield from leave(self._player)
 
     def promises(self) -> Sequence[Promise]:

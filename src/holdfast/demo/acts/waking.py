@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.demo.acts import pipeline
-from holdfast.demo.acts.act import Line, leave
+from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.acts.pipeline import CAST, GOVERNOR, HEAD, WORKERS, now_ns
 from holdfast.demo.promise import Promise
 
@@ -115,6 +115,8 @@ class Waking:
         victim = self._cast[number]
         if not all(player.ready for player in self._cast) or not all(map(self._down_ns, WORKERS)):
             return
+        if not self._shown():
+            return  # whoever is to come may not come, if it is spoilt
         waited = self._stage.elapsed_s > self._next_s + IN_HAND_S
         if number != HEAD and not victim.row[pipeline.HOLDING] and not waited:
             return
@@ -151,6 +153,20 @@ class Waking:
         self._death = None
         self._next_s = self._stage.elapsed_s + self._stage.chance.uniform(*PAUSE_S)
 
+    def _shown(self) -> bool:
+        """Whether messages were in flight when it was asked, and what is spoilt was seen."""
+        governor, head = self._cast[GOVERNOR].row, self._cast[HEAD].row
+        if "loose" in self._stage.sabotage and not governor[pipeline.STRANDED]:
+            return False
+        if "greedy" in self._stage.sabotage and self._taken_too_many() <= 0:
+            return False
+        return bool(governor[pipeline.CHECKED] and head[pipeline.FLIGHT] and head[pipeline.TAKEN])
+
+    def _taken_too_many(self) -> int:
+        """How many more than one for each time it is asked, and one of each head at its birth."""
+        head = self._cast[HEAD].row
+        return head[pipeline.TAKEN] - head[pipeline.ASKED] - head[pipeline.LIVES]
+
     # -- what is shown ----------------------------------------------------------------------------
 
     def lines(self) -> Sequence[Line]:
@@ -179,7 +195,7 @@ class Waking:
 
     def finish(self) -> Iterator[None]:
         """See the last death through, send no more, let the machine go down; then all leave."""
-        limit = time.monotonic() + REST_LIMIT_S
+        limit = time.monotonic() + PATIENCE_S
         while self._death or (not self._kills and time.monotonic() < limit):
             self.step()
             yield
@@ -219,8 +235,6 @@ class Waking:
         governor, head = self._cast[GOVERNOR].row, self._cast[HEAD].row
         suspends, sent = governor[pipeline.ENTRIES], head[pipeline.SENT]
         taken, flight = head[pipeline.TAKEN], head[pipeline.FLIGHT]
-        # One for each time that the governor asks, and one of each head before it knows anything.
-        allowed = head[pipeline.ASKED] + head[pipeline.LIVES]
         each = taken / max(1, suspends)
         took = sorted(self._took_s)
         half = f"{took[len(took) // 2]:.2f} s, {took[-1]:.2f} at most" if took else "never"
@@ -235,7 +249,7 @@ class Waking:
             ),
             Promise(
                 "wake leases while awake",
-                max(0, taken - allowed),
+                max(0, self._taken_too_many()),
                 sent,
                 "messages",
                 f"{each:.2f} for each suspend; {taken:,} in all",
