@@ -17,10 +17,15 @@ import pytest
 
 from holdfast.cli.main import run
 from holdfast.membership import look
+from tests.addresses import ANY_PORT, no_name_server
 
 PROGRAM = [sys.executable, "-m", "holdfast"]
 PATIENCE_S = 40.0
-QUICK = ("--bind", "127.0.0.1:0", "--period", "300ms")
+# A death is noticed soon; so is a stall, and who is taken for dead comes back.
+QUICK = ("--period", "300ms")
+# However long a process stalls, nobody suspects it.
+SLOW = ("--period", "60s")
+ASK = ("--timeout", f"{PATIENCE_S:.0f}s")
 
 
 class Running:
@@ -29,7 +34,7 @@ class Running:
     def __init__(self, name: str, *arguments: str, program: list[str] = PROGRAM) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [*program, "member", "run", name, *QUICK, *arguments, "--json"],
+            [*program, "member", "run", name, "--bind", ANY_PORT, *arguments, "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,  # what was read ahead would be hidden from select
@@ -37,7 +42,11 @@ class Running:
         self.address: str = self.line("started")["member"]["address"]
 
     def line(self, what: str, name: str | None = None) -> dict[str, Any]:
-        """The next line of that kind, about that member."""
+        """The next line of that kind, about that member.
+
+        Who is slow to say its name has joined before, without one, and is updated then.
+        """
+        kinds = ("joined", "updated") if what == "joined" and name else (what,)
         out = self._process.stdout
         assert out is not None
         end = time.monotonic() + PATIENCE_S
@@ -47,7 +56,7 @@ class Running:
             text = out.readline()
             assert text, self._process.communicate()
             line: dict[str, Any] = json.loads(text)
-            if line["what"] == what and name in (None, line["member"]["name"]):
+            if line["what"] in kinds and name in (None, line["member"]["name"]):
                 return line
 
     def sees(self, *names: str) -> None:
@@ -85,20 +94,36 @@ class Running:
 
 def holdfast(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *arguments], capture_output=True, text=True, env=os.environ | more, timeout=30
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | more,
+        timeout=PATIENCE_S,
     )
+
+
+def three(*settings: str) -> Iterator[list[Running]]:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(Running("n0", *settings, "--tag", "role=first"))
+        join = ("--join", first.address)
+        others = [stack.enter_context(Running(f"n{at}", *settings, *join)) for at in (1, 2)]
+        for one, other in zip(others, ("n2", "n1"), strict=True):
+            one.sees("n0", "n1", "n2")
+            one.line("joined", other)
+        first.sees("n0", "n1", "n2")
+        yield [first, *others]
 
 
 @pytest.fixture
 def trio() -> Iterator[list[Running]]:
-    """Three members that know each other."""
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(Running("n0", "--tag", "role=first"))
-        others = [stack.enter_context(Running(f"n{at}", "--join", first.address)) for at in (1, 2)]
-        for one in others:
-            one.line("joined")
-            one.line("joined")
-        yield [first, *others]
+    """Three members that know each other, and find out soon who is dead."""
+    yield from three(*QUICK)
+
+
+@pytest.fixture
+def patient() -> Iterator[list[Running]]:
+    """Three that know each other, and take nobody for dead."""
+    yield from three(*SLOW)
 
 
 def test_a_process_that_is_killed_has_failed_and_its_next_life_is_let_in(
@@ -110,15 +135,15 @@ def test_a_process_that_is_killed_has_failed_and_its_next_life_is_let_in(
     for one in (first, third):
         line = one.line("failed", "n1")
         assert line["member"]["address"] == second.address
-    with Running("n1", "--bind", second.address, "--join", third.address) as again:
+    with Running("n1", *QUICK, "--bind", second.address, "--join", third.address) as again:
         for one in (first, third):
             assert one.line("joined", "n1")["member"]["address"] == second.address
         again.line("joined", "n0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_makes_it_leave_in_good_order(trio: list[Running], number: int) -> None:
-    first, second, third = trio
+def test_a_signal_makes_it_leave_in_good_order(patient: list[Running], number: int) -> None:
+    first, second, third = patient
     third.send(number)
     assert third.wait() == 0
     assert first.line("left", "n2")["member"]["state"] == "left"
@@ -138,7 +163,11 @@ main()
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_a_second_signal_ends_it_at_once(number: int, code: int) -> None:
     program = [sys.executable, "-c", PATIENT]
-    with Running("a") as a, Running("b", "--join", a.address, program=program) as b:
+    with (
+        Running("a", *SLOW) as a,
+        Running("b", *SLOW, "--join", a.address, program=program) as b,
+    ):
+        a.line("joined", "b")
         b.line("joined", "a")
         b.send(number)
         a.line("left", "b")
@@ -157,19 +186,20 @@ def test_a_stopped_process_is_suspected_and_comes_back(trio: list[Running]) -> N
     third.sees("n0", "n1", "n2")
 
 
-def test_ls_and_watch_see_who_is_there_and_nobody_sees_them(trio: list[Running]) -> None:
-    first, _, third = trio
-    listed = holdfast("member", "ls", "--ask", third.address, "--json")
+def test_ls_and_watch_see_who_is_there_and_nobody_sees_them(patient: list[Running]) -> None:
+    first, _, third = patient
+    listed = holdfast("member", "ls", "--ask", third.address, *ASK, "--json")
     members = {one["name"]: one for one in json.loads(listed.stdout)}
     assert sorted(members) == ["n0", "n1", "n2"]
     assert members["n0"]["tags"] == {"role": "first"}
     assert members["n0"]["address"] == first.address
     assert [one["me"] for one in members.values()].count(True) == members["n2"]["me"] == 1
-    columns = holdfast("members", HOLDFAST_MEMBER=first.address).stdout.splitlines()
+    columns = holdfast("members", *ASK, HOLDFAST_MEMBER=first.address).stdout.splitlines()
     rows = [line.split("\t") for line in columns]
     assert sorted(row[0] for row in rows) == ["n0", "n1", "n2"]
+    watch = ("--ask", first.address, *ASK, "--every", "100ms", "--count", "4")
     watching = subprocess.Popen(
-        [*PROGRAM, "member", "watch", "--ask", first.address, "--every", "100ms", "--count", "4"],
+        [*PROGRAM, "member", "watch", *watch],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -195,16 +225,16 @@ def test_ls_where_nobody_is_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_it_leaves_when_its_time_is_over_or_its_lines_are_printed() -> None:
     for limit in (("--timeout", "200ms"), ("--count", "1")):
-        done = holdfast("member", "run", "alone", "--bind", "127.0.0.1:0", *limit)
+        done = holdfast("member", "run", "alone", "--bind", ANY_PORT, *limit)
         assert (done.returncode, done.stderr) == (0, "")
         time_, what, name, address, tags = done.stdout.rstrip("\n").split("\t")
         assert (what, name, tags) == ("started", "alone", "-")
         assert time_.endswith("Z")
-        assert address.startswith("127.0.0.1:")
+        assert address.startswith(ANY_PORT.removesuffix("0"))
 
 
 def test_nodes_on_the_wire_of_the_crate_meet() -> None:
-    wire = ("--wire", "foca", "--codec", "bincode")
+    wire = (*SLOW, "--wire", "foca", "--codec", "bincode")
     with Running("a", *wire) as a, Running("b", *wire, "--join", a.address) as b:
         assert a.line("joined")["member"]["name"] == b.address
         assert b.line("joined")["member"]["name"] == a.address
@@ -224,18 +254,19 @@ def test_nodes_on_the_wire_of_the_crate_meet() -> None:
 def test_wrong_arguments_have_their_codes(
     arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["member", "run", "a", *arguments]) == code
+    with no_name_server():
+        assert run(["member", "run", "a", *arguments]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
 
 
 def test_nobody_reads_any_more_and_it_leaves() -> None:
-    with Running("a") as a, Running("b", "--join", a.address) as b:
+    with Running("a", *SLOW) as a, Running("b", *SLOW, "--join", a.address) as b:
         a.line("joined", "b")
         assert b._process.stdout is not None
         b.line("joined", "a")
         b._process.stdout.close()
-        with Running("c", "--join", a.address):
+        with Running("c", *SLOW, "--join", a.address):
             assert b.wait() == 141
         assert a.line("left", "b")

@@ -20,10 +20,10 @@ from holdfast.membership import (
 )
 from holdfast.membership.cluster import node as node_module
 from holdfast.membership.cluster.udp import Udp
+from tests.addresses import ANY_PORT as ANY
 
 MS = 1_000_000
 PATIENCE_S = 40.0
-ANY = "127.0.0.1:0"
 # Short, and yet long for a machine that others use too.
 QUICK = replace(
     Config.local(),

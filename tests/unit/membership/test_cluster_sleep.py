@@ -11,6 +11,7 @@ from holdfast.errors import Closed, InvalidArgument
 from holdfast.membership import Changes, Cluster, MemberFailed
 from holdfast.membership.cluster import node as node_module
 from tests.unit.membership.nodes import (
+    ANY,
     MS,
     PATIENCE_S,
     Cut,
@@ -172,7 +173,7 @@ def test_the_loop_wakes_often_enough_to_see_that_the_clocks_have_parted(
     monkeypatch.setattr(node_module, "LOOK_S", 0.05)
 
     async def main() -> None:
-        async with Cluster("a", bind="127.0.0.1:0", join=["127.0.0.1:9"]) as a:
+        async with Cluster("a", bind=ANY, join=["127.0.0.1:9"]) as a:
             session = a._session
             assert session is not None
             session._seeds._calls = 16

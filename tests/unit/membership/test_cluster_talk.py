@@ -29,8 +29,10 @@ from holdfast.membership import (
     look,
     talk,
 )
+from holdfast.membership.cluster import question
 from holdfast.membership.cluster.udp import is_loopback, is_wildcard, outgoing, resolve
 from holdfast.membership.stages import Stage
+from tests.addresses import OWN, no_name_server
 from tests.unit.membership.nodes import (
     ANY,
     PATIENCE_S,
@@ -121,15 +123,31 @@ def test_a_look_shows_the_members_and_disturbs_nobody() -> None:
     run(main)
 
 
-def test_a_look_where_nobody_is_says_so() -> None:
+class HandClock:
+    """Only who sleeps makes it go on: an answer that is late is not too late."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def sleep(self, delay_s: float) -> None:
+        self._now_s += delay_s
+
+
+def test_a_look_where_nobody_is_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        port = silent.getsockname()[1]
+        silent.bind((OWN, 0))
+        address = f"{OWN}:{silent.getsockname()[1]}"
         with pytest.raises(Unavailable, match="no answer"):
-            look(f"127.0.0.1:{port}", timeout=0.1)
-    with pytest.raises(Unavailable, match="nobody listens"):
-        look(f"127.0.0.1:{port}", timeout=0.4)
-    with pytest.raises(Unavailable):
+            look(address, timeout=0.1)
+        # The port stays ours, and what comes from anybody else is refused.
+        silent.connect((OWN, 9))
+        monkeypatch.setattr(question, "time", HandClock())
+        with pytest.raises(Unavailable, match="nobody listens"):
+            look(address, timeout=0.4)
+    with pytest.raises(Unavailable), no_name_server():
         look("no-such-host.invalid:1", timeout=0.1)
     with pytest.raises(InvalidArgument):
         look("nowhere")
@@ -228,7 +246,8 @@ def test_names_are_looked_up_in_the_family_that_is_bound() -> None:
         assert await resolve(loop, "no-such-host.invalid:7") == []
         assert await resolve(loop, "[::1]:7", like="127.0.0.1") == []
 
-    run(main)
+    with no_name_server():
+        run(main)
 
 
 class Liar(threading.Thread):
@@ -291,4 +310,5 @@ def test_a_question_that_is_lost_is_asked_again() -> None:
 
     with Liar(answers) as liar:
         assert len(look(liar.address, timeout=PATIENCE_S)) == 1
-    assert len(asked) == 2
+    assert len(asked) >= 2  # more often where the answer is late
+    assert len(set(asked)) == 1
