@@ -345,7 +345,7 @@ class Logind:
                 if self._bus is not None:
                     self._bus.close()
                     self._bus = None
-            else:
+            if self._bus is not None:  # else it was lost again, maybe at what need not be had
                 break
         self._rejoining = False
         self._renew()
