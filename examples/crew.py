@@ -11,7 +11,7 @@ from holdfast.errors import ClaimDenied, LeaseLost
 from holdfast.membership import Cluster, MemberFailed, MemberJoined, MemberLeft
 
 PORTS = {"ann": 7961, "bob": 7962, "cid": 7963}
-TERM = 3  # seconds; whoever dies has the lease for as long as that, at most
+TERM = 6  # seconds; whoever dies has the lease for as long as that, at most
 LOOK = 60  # seconds from one look at the lease to the next, as long as nobody is gone
 
 

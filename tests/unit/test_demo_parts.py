@@ -24,7 +24,8 @@ def test_a_sample_is_of_this_host() -> None:
     first, second = sample_now(1), sample_now(2)
     assert (first.sequence, second.sequence) == (1, 2)
     assert sum(first.cpu) > 0
-    assert sum(second.cpu) >= sum(first.cpu)
+    # Idle time and that spent waiting for disks, the fourth and fifth, may go back (proc(5)).
+    assert sum(second.cpu[:3]) >= sum(first.cpu[:3])
     assert first.memory[0] >= first.memory[1] > 0
     assert first.tasks[3] >= 1  # we are running
     assert all(load >= 0 for load in first.load)

@@ -67,7 +67,7 @@ def test_a_watch_reports_a_modification(
     wd = kernel.inotify_add_watch(watch_fd, kind(str(file)), kernel.IN_MODIFY)
     assert select.select([watch_fd], [], [], 0)[0] == []
     file.write_bytes(b"!")
-    assert select.select([watch_fd], [], [], 5)[0] == [watch_fd]
+    assert select.select([watch_fd], [], [], 30)[0] == [watch_fd]
     seen_wd, mask, _, _ = EVENT.unpack_from(os.read(watch_fd, 4096))
     assert (seen_wd, mask) == (wd, kernel.IN_MODIFY)
     kernel.inotify_rm_watch(watch_fd, wd)

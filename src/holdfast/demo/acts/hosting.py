@@ -223,6 +223,8 @@ class _Host:
 
         Nobody can tell from such a one that it lives; it is as if it had been stopped.
         """
+        if "hang" in self._part.sabotage:
+            return False  # it is to be seen
         now, live = now_ns(), self._book[LIVE]
         rows = [self._part.sibling(number) for number in range(HOSTS) if live >> number & 1]
         return any(away(row, now) or now < row[BACK_NS] + PARDON_NS for row in rows)
