@@ -10,12 +10,13 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent / "foca-node"
 FETCH_PATIENCE_S = 120
-BUILD_PATIENCE_S = 300
+BUILD_PATIENCE_S = 600
 # A test that comes first waits for all this, or for somebody else who does it.
 PATIENCE_S = FETCH_PATIENCE_S + BUILD_PATIENCE_S + 60
 # How cargo speaks of a registry that is out of reach, and not of a fault in what we wrote.
 _UNREACHABLE = re.compile(
-    r"download|could ?n[o']t (?:resolve|connect)|network|timed out|offline|spurious", re.IGNORECASE
+    r"download|could ?n[o']t (?:resolve|connect)|curl|network|timed out|offline|spurious",
+    re.IGNORECASE,
 )
 
 

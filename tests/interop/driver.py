@@ -87,7 +87,7 @@ class Driver:
 
     def close(self) -> None:
         """End the program."""
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=30)
 
     def ask(self, *words: object) -> Answer:
         """One line to the program, and its answer."""

@@ -22,10 +22,11 @@ from random import Random
 from holdfast.closing import Closing
 from holdfast.errors import MembershipError
 from holdfast.membership import Membership, Node, Notification, Repair, Timer
+from tests.addresses import OWN
 from tests.interop.words import CODECS, Settings, member_text, node, notification_text
 
 # Any port of this machine.
-ANYWHERE = Node("127.0.0.1", 0, 1)
+ANYWHERE = Node(OWN, 0, 1)
 # Nothing here takes so long but on a machine that has no time for it.
 LOOP_PATIENCE_S = 30.0
 _ATTENTION_S = 0.02
@@ -81,6 +82,18 @@ class Loopback(Closing):
         names = {str(one.identity) for one in members}
         return all(one.active() == names - {str(one.identity)} for one in members)
 
+    def go_on(self, settings: Settings, *members: Ours | Theirs) -> bool:
+        """Give these other settings, and wait until they know each other and suspect nobody."""
+        for one in members:
+            one.configure(settings)
+
+        def calm() -> bool:
+            return self.all_know(*members) and not any(
+                known.endswith("/s") for one in members for known in one.state()
+            )
+
+        return self.until(calm)
+
 
 class Ours:
     """One of our engines on a socket.
@@ -135,6 +148,10 @@ class Ours:
     def change(self, identity: Node) -> None:
         """Go on as another."""
         self.engine.change_identity(identity, self)
+
+    def configure(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        self.engine.set_config(settings.config)
 
     def kill(self) -> None:
         """Be gone without a word."""
@@ -196,7 +213,7 @@ class Theirs:
     Attributes:
         told: Its notifications, as text.
         faults: Errors of the crate, but for what was asked, and items that it was handed.
-        identity: Who it was when it started, or what it was changed to.
+        identity: Who it is, as far as it has said so.
     """
 
     def __init__(self, loop: Loopback, at: Node) -> None:
@@ -248,6 +265,10 @@ class Theirs:
         self.ask("change", identity)
         self.identity = identity
 
+    def configure(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        self.ask("set", *settings.words())
+
     def pause(self) -> None:
         """Stop the process where it is."""
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -276,6 +297,8 @@ class Theirs:
                 self._ready = what
             elif kind == "notify":
                 self.told.append(what)
+                if what.startswith("rejoin "):
+                    self.identity = node(what.removeprefix("rejoin "))
             elif kind in ("fault", "item"):  # nobody here has items for it
                 self.faults.append(f"{kind} {what}")
             else:

@@ -25,9 +25,10 @@ from holdfast.membership import (
     Repair,
     State,
 )
+from tests.addresses import ANY_PORT
 from tests.interop.building import PATIENCE_S
 from tests.interop.driver import Driver
-from tests.interop.loopback import LOOP_PATIENCE_S, Loopback
+from tests.interop.loopback import LOOP_PATIENCE_S, Loopback, Theirs
 from tests.interop.words import CODECS, Settings
 
 pytestmark = pytest.mark.timeout(PATIENCE_S)
@@ -38,16 +39,19 @@ QUICK = replace(
     probe_period_ns=300 * MS,
     probe_rtt_ns=150 * MS,
     suspect_to_down_after_ns=800 * MS,
-    notify_down_members=False,
+    notify_down_members=True,  # whoever stalls, and is taken for dead, comes back
+    periodic_announce_to_down_members=Periodic(500 * MS, 2),
     periodic_gossip=Periodic(60 * MS, 3),
 )
+# However long anybody stalls, nobody is declared dead.
+PATIENT = replace(QUICK, suspect_to_down_after_ns=600_000 * MS, notify_down_members=False)
 Wire = Literal["holdfast", "foca"]
 
 
 @pytest.fixture
 def loop(foca_node: Path) -> Iterator[Loopback]:
     """Nothing of ours is in it but what the tests add."""
-    with Loopback(foca_node, "postcard", Settings(QUICK), frozenset[Repair]()) as made:
+    with Loopback(foca_node, "postcard", Settings(PATIENT), frozenset[Repair]()) as made:
         yield made
 
 
@@ -61,6 +65,30 @@ async def until(loop: Loopback, condition: Callable[[], bool]) -> None:
 
 def members(cluster: Cluster) -> set[Node]:
     return {member.node for member in cluster.members()}
+
+
+async def go_on(loop: Loopback, config: Config, ours: list[Cluster], *theirs: Theirs) -> None:
+    """Give all of these other settings, and wait until they know each other and suspect nobody."""
+    for one in ours:
+        assert one._session is not None
+        one._session.engine.set_config(config)
+    for process in theirs:
+        process.configure(Settings(config))
+
+    def calm() -> bool:
+        them = {process.identity for process in theirs}
+        them |= {me.node for one in ours for me in one.members() if me.me}
+        names = {str(identity) for identity in them}
+        return all(
+            members(one) == them and all(known.state == "alive" for known in one.members())
+            for one in ours
+        ) and all(
+            {known.partition("/")[0] for known in process.state() if known.endswith("/a")}
+            == names - {str(process.identity)}
+            for process in theirs
+        )
+
+    await until(loop, calm)
 
 
 async def the_next(loop: Loopback, changes: Changes, kind: type[Any], whose: Node) -> None:
@@ -82,8 +110,8 @@ def test_a_cluster_of_both_kinds(loop: Loopback, wire: Wire) -> None:
 
     async def play() -> None:
         seed, dying = loop.theirs(), loop.theirs()
-        join = [f"127.0.0.1:{seed.identity.port}"]
-        options: dict[str, Any] = {"bind": "127.0.0.1:0", "config": QUICK, "wire": wire}
+        join = [f"{seed.identity.ip}:{seed.identity.port}"]
+        options: dict[str, Any] = {"bind": ANY_PORT, "config": PATIENT, "wire": wire}
         async with (
             Cluster("one", join=join, **options) as one,
             Cluster("two", join=join, **options) as two,
@@ -91,9 +119,7 @@ def test_a_cluster_of_both_kinds(loop: Loopback, wire: Wire) -> None:
             changes = one.changes()
             dying.join(seed.identity)
             await the_next(loop, changes, MemberJoined, dying.identity)
-            everybody = {dying.identity, seed.identity, *members(one), *members(two)}
-            await until(loop, lambda: members(one) == members(two) == everybody)
-            await until(loop, lambda: len(seed.active()) == 3)
+            await go_on(loop, QUICK, [one, two], seed, dying)
             if wire == "holdfast":
                 one.broadcast("news", b"for those who have a word for it")
 
@@ -101,6 +127,7 @@ def test_a_cluster_of_both_kinds(loop: Loopback, wire: Wire) -> None:
             await the_next(loop, changes, MemberFailed, dying.identity)
             await until(loop, lambda: f"down {dying.identity}" in seed.told)
 
+            await go_on(loop, PATIENT, [one, two], seed)
             [gone] = [member.node for member in two.members() if member.me]
             await two.leave()
             await until(loop, lambda: f"down {gone}" in seed.told)

@@ -8,6 +8,9 @@ import pytest
 
 from benchmarks.membership import crate
 from benchmarks.membership.packets import Reader, Stream
+from tests.interop.building import PATIENCE_S
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)
