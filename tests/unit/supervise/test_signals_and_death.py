@@ -94,19 +94,24 @@ def test_nothing_is_started_once_a_signal_has_come(
     start: Start, tmp_path: Path, number: int
 ) -> None:
     mark = tmp_path / "mark"
-    one = start("touch", str(mark), hesitate=2.0)
+    gate = tmp_path / "gate"
+    one = start("touch", str(mark), gate=str(gate))
     assert one.complaint() == "warden is up"
     one.process.send_signal(number)
+    gate.touch()
     code, outcome = one.end()
     assert code == 128 + number
     assert (outcome["ending"], outcome["started"]) == ("signal", False)
     assert not mark.exists()
 
 
-def test_a_second_signal_ends_at_once_who_hangs_before_the_start(start: Start) -> None:
-    one = start("true", hesitate=1000)
+def test_a_second_signal_ends_at_once_who_hangs_before_the_start(
+    start: Start, tmp_path: Path
+) -> None:
+    one = start("true", gate=str(tmp_path / "never"))
     assert one.complaint() == "warden is up"
     one.process.send_signal(signal.SIGTERM)
+    assert one.complaint() == "told to end"  # else the second might be lost in the first
     time.sleep(0.2)
     assert one.process.poll() is None
     one.process.send_signal(signal.SIGTERM)
@@ -125,13 +130,16 @@ def test_who_asks_us_to_pause_pauses_the_command_and_us(start: Start) -> None:
     assert one.end()[0] == 128 + signal.SIGTERM
 
 
-def test_after_a_pause_the_loss_comes_before_the_command_goes_on(start: Start) -> None:
+def test_after_a_pause_the_loss_comes_before_the_command_goes_on(
+    start: Start, tmp_path: Path
+) -> None:
+    lapse = tmp_path / "lapse"
     source = "trap 'echo cont' CONT; sleep 1000 & echo $$ $!; while :; do wait; done"
-    one = start("sh", "-c", source, lose=True, deadline=3.0)
+    one = start("sh", "-c", source, lose=True, lapse=str(lapse))
     shell, sleep = one.numbers()
     one.process.send_signal(signal.SIGTSTP)
     assert until(lambda: state_of(one.process.pid) == "T")
-    time.sleep(3.2)
+    lapse.touch()
     assert state_of(shell) == "T"
     one.process.send_signal(signal.SIGCONT)
     code, outcome = one.end()
@@ -146,7 +154,7 @@ def test_a_command_that_stops_itself_is_not_our_pause(start: Start) -> None:
     (shell,) = one.numbers()
     assert until(lambda: state_of(shell) == "T")
     time.sleep(0.2)
-    assert state_of(one.process.pid) == "S"
+    assert until(lambda: state_of(one.process.pid) == "S")  # and not T, in which it would stay
     os.kill(shell, signal.SIGCONT)
     assert one.end()[0] == 4
 
@@ -198,12 +206,18 @@ def test_the_guard_holds_nothing_open(start: Start) -> None:
     one = start("sh", "-c", SHELL)
     one.numbers()
     (guard,) = guards_of(one.process.pid)
+    assert until(lambda: len(open_in(guard)) == 1), "it lets go when the command may run already"
+    assert open_in(guard)[0].startswith("pipe:")
     assert os.readlink(f"/proc/{guard}/cwd") == "/"
-    open_files = [os.readlink(path) for path in Path(f"/proc/{guard}/fd").iterdir()]
-    assert sorted(path for path in open_files if path != "/dev/null") == [
-        path for path in open_files if path.startswith("pipe:")
-    ]
-    assert len([path for path in open_files if path != "/dev/null"]) == 1
+
+
+def open_in(pid: int) -> list[str]:
+    """What the process has open, but for the null device."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed while we looked
+            found.append(os.readlink(path))
+    return [path for path in found if path != "/dev/null"]
 
 
 def children_of(pid: int) -> list[int]:

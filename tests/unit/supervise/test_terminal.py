@@ -133,7 +133,7 @@ def test_in_the_background_the_command_does_not_take_the_terminal(shell: Shell) 
 
 def test_bg_lets_a_stopped_job_go_on_without_the_terminal(shell: Shell) -> None:
     shell.type(
-        shell.supervised("sh", "-c", "(sleep 0.5; echo rea''dy) & sleep 5; echo after; wait")
+        shell.supervised("sh", "-c", "(sleep 0.5; echo rea''dy) & sleep 1000; echo after; wait")
     )
     shell.expect("ready")
     shell.key("Z")
