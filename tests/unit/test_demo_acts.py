@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,13 @@ from typing import Any, cast
 import pytest
 
 from holdfast.demo import reign, screen
+from holdfast.demo import stage as stage_module
+from holdfast.demo.acts import hosting
 from holdfast.demo.acts.act import Line
 from holdfast.demo.acts.counting import Counting
 from holdfast.demo.acts.gathering import bound_s
 from holdfast.demo.acts.hosting import CONFIG
+from holdfast.demo.acts.pacing import Pacing
 from holdfast.demo.acts.pairing import Pairing
 from holdfast.demo.screen import Screen
 from holdfast.demo.stage import Event, Stage
@@ -188,3 +192,87 @@ def test_a_picture_has_room_for_its_lines_first(
     assert [f"event {i}" in text for i in range(9)].count(True) == seen
     assert "event 8" in text
     assert text.startswith("2 of 5 s\n")
+
+
+# -- those who are kept from the processor --------------------------------------------------------
+
+
+@pytest.fixture
+def host_of(tmp_path: Path) -> Callable[..., Any]:
+    """A host that has seen all five, and does not see the last any more."""
+    tally = Tally(str(tmp_path / "tally"))
+
+    def make(*, sabotage: frozenset[str] = frozenset()) -> Any:
+        part = SimpleNamespace(
+            row=tally.row(0), number=0, sibling=tally.row, sabotage=sabotage, namespace=None
+        )
+        cluster = SimpleNamespace(members=list, counts={})
+        host = hosting._Host(cast(Any, part), cast(Any, cluster), cast(Any, None), cast(Any, None))
+        host._seen = 1 << 4
+        tally.row(hosting.HOSTS)[hosting.LIVE] = hosting.ALL
+        for number in range(hosting.HOSTS):
+            tally.row(number)[hosting.THERE_NS] = hosting.now_ns()
+        return host
+
+    return make
+
+
+def missing(host: Any) -> tuple[int, int]:
+    host.note_view()
+    return host._row[hosting.MISSING], host._row[hosting.PARDONED]
+
+
+def test_a_live_host_may_not_be_missing(host_of: Callable[..., Any]) -> None:
+    assert missing(host_of()) == (1, 0)
+
+
+@pytest.mark.parametrize("word", [hosting.THERE_NS, hosting.BACK_NS])
+@pytest.mark.parametrize("number", [2, 4])
+def test_unless_some_host_was_kept_from_the_processor(
+    host_of: Callable[..., Any], number: int, word: int
+) -> None:
+    host = host_of()
+    row = host._part.sibling(number)
+    long_ago = row[hosting.THERE_NS] - 2 * hosting.AWAY_NS_MIN
+    row[word] = long_ago if word == hosting.THERE_NS else hosting.now_ns()
+    assert missing(host) == (0, 1)
+
+
+def test_who_notices_that_it_was_away_itself_says_so(host_of: Callable[..., Any]) -> None:
+    host = host_of()
+    host._row[hosting.THERE_NS] -= 2 * hosting.AWAY_NS_MIN
+    assert missing(host) == (0, 1)
+    assert host._row[hosting.BACK_NS] > 0
+
+
+def test_what_the_stage_has_stopped_is_no_excuse(host_of: Callable[..., Any]) -> None:
+    host = host_of()
+    host._book[hosting.LIVE] = hosting.ALL & ~(1 << 0 | 1 << 3)
+    for number in (0, 3):
+        host._part.sibling(number)[hosting.THERE_NS] -= 2 * hosting.AWAY_NS_MIN
+    assert missing(host) == (1, 0)
+    assert host._row[hosting.BACK_NS] == 0
+
+
+def test_a_writer_that_dies_before_its_first_commit_is_replaced(
+    namespace: Namespace, rows: list[Row]
+) -> None:
+    stage = stage_for(namespace, rows[0])
+    played = Pacing(stage)
+    stage.elapsed_s = 100.0
+    played.step()
+    assert len(stage.killed) == 1
+    played.step()
+    assert played._gauge not in stage.killed
+
+
+def test_ctrl_c_amid_a_start_comes_when_the_process_is_known() -> None:
+    seen: list[str] = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append("told"))
+    try:
+        with stage_module._held_back((signal.SIGINT,)):
+            signal.raise_signal(signal.SIGINT)
+            seen.append("started")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == ["started", "told"]
