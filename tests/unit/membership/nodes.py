@@ -20,10 +20,11 @@ from holdfast.membership import (
 )
 from holdfast.membership.cluster import node as node_module
 from holdfast.membership.cluster.udp import Udp
-from tests.addresses import ANY_PORT as ANY
+from tests.addresses import ANY_PORT
 
 MS = 1_000_000
 PATIENCE_S = 40.0
+ANY = ANY_PORT
 # Short, and yet long for a machine that others use too.
 QUICK = replace(
     Config.local(),
