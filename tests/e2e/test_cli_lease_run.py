@@ -242,7 +242,7 @@ def test_who_waits_is_told_for_whom_and_when_that_changes(local: Terminal) -> No
 
 @pytest.mark.parametrize("options", [["-n"], ["-w", "0.3"], ["--wait", "300ms"]])
 def test_who_does_not_get_it_says_whose_it_is(local: Terminal, options: list[str]) -> None:
-    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    local.run("claim", "x", "--holder", "me", "--duration", "10m")
     result = str(local.directory / "result.json")
     done = local.run("run", "x", *options, "--result", result, "--", "echo", "never")
     assert (done.returncode, done.stdout) == (75, "")
@@ -271,7 +271,7 @@ def test_killed_the_first_takes_its_command_along_and_the_second_follows(
 def test_a_signal_ends_the_wait_and_leaves_nothing_behind(
     local: Terminal, number: int, code: int
 ) -> None:
-    local.run("claim", "x", "--holder", "me", "--duration", "60")
+    local.run("claim", "x", "--holder", "me", "--duration", "10m")
     result = str(local.directory / "result.json")
     waiting = local.start("run", "x", "--result", result, "--", "echo", "never")
     assert "waiting for x" in line(waiting, "stderr")
