@@ -127,6 +127,9 @@ class Counting:
             number = self._stage.chance.randrange(COUNTERS)
             others = self._players[:number] + self._players[number + 1 :]
             # Somebody must be left to go on: a new one takes its time to come.
+            held = "held" in self._stage.sabotage  # then nobody counts any more
+            if held and not any(player.row[CONFIRMED] for player in self._players):
+                return
             if self._players[number].ready and any(other.ready for other in others):
                 self._kill(number)
 

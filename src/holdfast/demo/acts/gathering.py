@@ -10,8 +10,9 @@ be a member again. After each such trouble all five must have the same view of w
       ▲                                          a new life begins, or it is woken      │
       └────────────────── all views are whole, and the same ◀───────────────────────────┘
 
-Nobody can tell a host that the machine keeps from its processors for seconds from a dead one. If some
-host that should live was, being called dead is noted and pardoned, and deaths may be heard of later.
+Nobody can tell a host that the machine keeps from its processors for seconds from a dead one. While
+some host that should live is, it is noted and pardoned that a live one is called dead, and deaths
+may be heard of later.
 
 What a host sees, it notes in the tally (`hosting`). Time limits are generous: they are there to
 show that something never comes. What was measured is in the table, beside the bound.

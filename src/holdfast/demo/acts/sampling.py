@@ -205,6 +205,8 @@ class Sampling:
         if self._killed_ns:
             self._see_successor()
         elif self._due and self._stage.elapsed_s >= self._due[0] and self._standby.ready:
+            if not all(who.row[VERSIONS] for who in (self._reader, self._watcher)):
+                return  # nobody else may come to show them something
             self._due.pop(0)
             self._kill()
 

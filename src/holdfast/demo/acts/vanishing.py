@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from holdfast.demo.acts.act import PATIENCE_S, Line, leave
 from holdfast.demo.promise import Promise
+from holdfast.supervise.launcher import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +71,10 @@ def play_mayflies(part: Part) -> None:
 
 def _live(namespace: Namespace, name: str, end: str, part: Part, parent: int) -> NoReturn:
     try:
+        # Who is left alone shall make nothing any more, amid what the stage clears away.
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
         state = namespace.subscribe(name, "rw", size=8)
         # One that is to be killed goes on until then; but not longer than its parent lives.
         while not part.row[COMMITTED] or (end == "kill" and os.getppid() == parent):
