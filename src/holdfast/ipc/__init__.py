@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.ipc.async_client import connect
     from holdfast.ipc.client import Client
-    from holdfast.ipc.connection import Connection, Limits, OnAnswer, Request
+    from holdfast.ipc.connection import Connection, Limits, OnAnswer
     from holdfast.ipc.descriptors import Descriptors, Truncated, close_all, receive, send_some
     from holdfast.ipc.messages import FRAME_BYTES_MAX, Frames, Garbage, Message
     from holdfast.ipc.peer import Peer
+    from holdfast.ipc.request import Request
     from holdfast.ipc.server import Server
     from holdfast.ipc.socket_file import SocketFile
 
@@ -60,7 +61,7 @@ _WHERE = {
     "Message": "messages",
     "OnAnswer": "connection",
     "Peer": "peer",
-    "Request": "connection",
+    "Request": "request",
     "Server": "server",
     "SocketFile": "socket_file",
     "Truncated": "descriptors",

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import HoldfastError, Unavailable, Unsupported
 from holdfast.ipc.client import ANSWER_BYTES_MAX
-from holdfast.ipc.connection import Connection, Limits, Request
+from holdfast.ipc.connection import Connection, Limits
 from holdfast.ipc.socket_file import address_of, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from holdfast.ipc.request import Request
 
 __all__ = ["connect"]
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from holdfast.closing import Closing
 from holdfast.errors import HoldfastError, InvalidArgument, Unavailable
 from holdfast.ipc.descriptors import Descriptors, Truncated, close_all, receive, send_some
-from holdfast.ipc.failures import from_message, to_wire
+from holdfast.ipc.failures import from_message
 from holdfast.ipc.messages import (
     CANCEL,
     FRAME_BYTES_MAX,
@@ -35,11 +35,10 @@ from holdfast.ipc.messages import (
     Garbage,
     Message,
     decode,
-    encode_answer,
     encode_call,
-    encode_failure,
     parameters_as,
 )
+from holdfast.ipc.request import Request
 
 if TYPE_CHECKING:
     import socket
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
     from holdfast.ipc.peer import Peer
 
-__all__ = ["Connection", "Limits", "OnAnswer", "Request"]
+__all__ = ["Connection", "Limits", "OnAnswer"]
 
 T = TypeVar("T")
 
@@ -77,84 +76,6 @@ class Limits:
     descriptors: int = 16
     pending: int = 4096
     queued_bytes: int = 1 << 20
-
-
-class Request:
-    """A call that somebody makes, to be answered now or later.
-
-    Attributes:
-        connection: Where it came by.
-        method: What is called.
-        more: Whether several answers are wanted.
-        oneway: Whether none is wanted; answering does nothing then.
-        descriptors: What came with it. Take them before `on_call` returns: the rest is closed then.
-        on_withdrawn: Set it to hear that nobody waits for the answer any more: the caller said so,
-            or the connection ended. Not called once it is answered.
-    """
-
-    __slots__ = (
-        "_id",
-        "_message",
-        "answered",
-        "connection",
-        "descriptors",
-        "method",
-        "more",
-        "on_withdrawn",
-        "oneway",
-    )
-
-    def __init__(self, connection: Connection, message: Message, descriptors: Descriptors) -> None:
-        self.connection = connection
-        self.method = message.method or ""
-        self.more = message.more
-        self.oneway = message.oneway
-        self.descriptors = descriptors
-        self.on_withdrawn: Callable[[], object] | None = None
-        self.answered = message.oneway
-        self._message = message
-        self._id = message.id
-
-    def parameters(self, kind: type[T]) -> T:
-        """What was said, checked.
-
-        Raises:
-            InvalidArgument: It is not of that kind.
-        """
-        return parameters_as(self._message, kind)
-
-    def answer(
-        self, parameters: object = None, descriptors: Sequence[int] = (), *, continues: bool = False
-    ) -> None:
-        """Answer it; with `continues`, more answers follow. The descriptors are closed once sent.
-
-        A second answer does nothing, as does one whose caller has gone.
-        """
-        if self.answered:
-            close_all(descriptors)
-            return
-        said = {} if parameters is None else parameters
-        frame = encode_answer(said, id=self._id, continues=continues)
-        self._send(frame, descriptors, last=not continues)
-
-    def fail(self, error: HoldfastError) -> None:
-        """Answer that it cannot be done."""
-        if not self.answered:
-            name, said = to_wire(error)
-            self._send(encode_failure(name, said, id=self._id), (), last=True)
-
-    def withdraw(self) -> None:
-        """Nobody waits for an answer any more."""
-        if not self.answered:
-            self.answered = True
-            if self.on_withdrawn is not None:
-                self.on_withdrawn()
-
-    def _send(self, frame: bytes, descriptors: Sequence[int], *, last: bool) -> None:
-        self.answered = last
-        self.connection.send(frame, descriptors)
-        if last:
-            self.connection.settled(self._id)
 
 
 class Connection(Closing):
@@ -195,6 +116,7 @@ class Connection(Closing):
         self._frames = Frames(self._limits.frame_bytes, self._limits.descriptors)
         self._queue: deque[tuple[bytes | memoryview, Sequence[int]]] = deque()
         self._queued_bytes = 0
+        self._when_sent: list[Callable[[], object]] = []
         # The other side's calls that wait for us, by id; those without one wait in a row.
         self._open: dict[int | None, Request] = {}
         self._row: deque[Request] = deque()
@@ -208,6 +130,11 @@ class Connection(Closing):
     def closed(self) -> bool:
         """Whether it has ended."""
         return self._socket is None
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether something waits to be sent until the other side reads."""
+        return bool(self._queue)
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -343,6 +270,19 @@ class Connection(Closing):
                 self._queue.popleft()
         if self._socket is not None:
             self.loop.remove_writer(self._fd)
+            self._all_sent()
+
+    def when_sent(self, go_on: Callable[[], object]) -> None:
+        """Call it soon, when nothing waits to be sent; not at all if the end comes first."""
+        self._when_sent.append(go_on)
+        if not self._queue:
+            self.loop.call_soon(self._all_sent)
+
+    def _all_sent(self) -> None:
+        if not self._queue and self._socket is not None:
+            due, self._when_sent = self._when_sent, []
+            for go_on in due:
+                go_on()
 
     # -- our own calls ----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.closing import Closing
 from holdfast.errors import HoldfastError, NotPermitted, Unavailable
-from holdfast.ipc.connection import Connection, Limits, Request
+from holdfast.ipc.connection import Connection, Limits
 from holdfast.ipc.failures import to_wire
 from holdfast.ipc.messages import encode_failure
 from holdfast.ipc.peer import Peer
@@ -20,6 +20,8 @@ from holdfast.ipc.socket_file import SocketFile
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+
+    from holdfast.ipc.request import Request
 
 __all__ = ["Server"]
 

@@ -50,6 +50,7 @@ from holdfast.wake.model import (
 from holdfast.wake.serving import Calls, account_in
 from holdfast.wake.tables import Clients, HeldLeases
 from holdfast.wake.token import Pipes, TokenWatch
+from holdfast.wake.watchers import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -97,6 +98,7 @@ class Service:
         self.governor = Governor(config, now_ns=self._clock.boottime_ns())
         self.leases = HeldLeases()
         self.clients = Clients()
+        self.watchers = Watchers(lambda: self.governor.events)
         self._calls = Calls(self)
         self._server: Server | None = None
         self._do_in_turn: InTurn[Effect] = InTurn(self._carry_out)
@@ -292,7 +294,7 @@ class Service:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Event():
-                self.clients.tell_watchers(effect)
+                self.watchers.tell(effect)
             case Grant():
                 if self._in_order:
                     self._in_order.append(effect)

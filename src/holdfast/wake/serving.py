@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from holdfast.clock import NS_PER_S
-from holdfast.errors import InvalidArgument, OutOfSpace, Unsupported
+from holdfast.errors import InvalidArgument, Unsupported
 from holdfast.ipc.messages import parameters_as
 from holdfast.wake import wire
 from holdfast.wake.hops import Hops, Process
 from holdfast.wake.looking import Looking
 from holdfast.wake.model import OnTimeout, WakeLeaseKind
-from holdfast.wake.tables import Caller, Held, as_event
+from holdfast.wake.tables import Caller, Held
 from holdfast.wake.token import Token
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from holdfast.wake.service import Service
 
 __all__ = ["Calls", "account_in"]
-
-WATCHERS_MAX: Final = 256
 
 log = logging.getLogger("holdfast.wake")
 _ANSWERED: Final = {
@@ -261,15 +259,7 @@ class Calls:
         since = request.parameters(wire.Watch).since
         if not request.more:
             raise InvalidArgument('who watches asks for "more"', on=request.method)
-        watchers = self._service.clients.watchers
-        if len(watchers) >= WATCHERS_MAX:
-            raise OutOfSpace(f"there are {len(watchers)} watchers already")
-        request.on_withdrawn = partial(watchers.discard, request)
-        watchers.add(request)
-        if since is not None:
-            for event in self._service.governor.events:
-                if event.number >= since:
-                    request.answer(as_event(event), continues=True)
+        self._service.watchers.add(request, since)
 
     def _hop(self, request: Request, caller: Caller) -> None:
         said = request.parameters(wire.HopReport)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from holdfast.ipc import Connection, Request
-    from holdfast.wake.model import Event
     from holdfast.wake.token import Token
 
 __all__ = ["Caller", "Clients", "Held", "HeldLeases"]
@@ -155,7 +154,7 @@ class Caller:
 
 
 class Clients:
-    """Who is connected, who listens, who waits for a suspend, and who watches."""
+    """Who is connected, who listens, and who waits for a suspend."""
 
     def __init__(self) -> None:
         self._connections = itertools.count(1)
@@ -163,7 +162,6 @@ class Clients:
         self._request_numbers = itertools.count(1)
         self._listeners: dict[int, Caller] = {}
         self.requests: dict[int, Request] = {}
-        self.watchers: set[Request] = set()
 
     def opened(self, connection: Connection) -> None:
         """Somebody has connected."""
@@ -212,17 +210,3 @@ class Clients:
         number = next(self._request_numbers)
         self.requests[number] = request
         return number
-
-    def tell_watchers(self, event: Event) -> None:
-        """Something happened."""
-        if self.watchers:
-            told = as_event(event)
-            for watcher in list(self.watchers):
-                watcher.answer(told, continues=True)
-
-
-def as_event(event: Event) -> wire.WakeEvent:
-    """The same for who watches."""
-    return wire.WakeEvent(
-        event.number, event.at_ns, event.kind, event.name, event.subject, event.detail
-    )

@@ -59,7 +59,7 @@ def test_any_calls_harm_nobody(place: Path, sent: list[tuple[dict[str, Any], int
                     assert (await governor.status()).state in {"awake", "suspending", "resuming"}
             # What was granted to the rogue is in answers that were never read.
             await until(lambda: len(service.leases) == 0 and service.connections == 1)
-            await until(lambda: service.clients.requests == {} and not service.clients.watchers)
+            await until(lambda: service.clients.requests == {} and not service.watchers)
             assert (await governor.status()).listeners == ()
             assert await governor.suspend(20) >= 0
             await until(lambda: descriptors_now() <= before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from holdfast.errors import InvalidArgument, OutOfSpace, SuspendAborted
-from holdfast.ipc import Client
 from holdfast.ipc.messages import encode_call
 from holdfast.wake import Config, WakeLease, connect_async, wire
 from holdfast.wake.model import Slept
@@ -94,7 +92,7 @@ def test_what_needs_an_answer_cannot_be_asked_for_without(place: Path) -> None:
                     connection.send(frame)
                 status = await governor.status()
                 assert (status.requests, status.wake_lease_count) == (0, 1)
-                assert not service.clients.watchers
+                assert not service.watchers
 
     asyncio.run(main())
 
@@ -341,56 +339,6 @@ def test_timers_fire_in_the_service(place: Path) -> None:
 
 
 # -- what can be seen -----------------------------------------------------------------------------
-
-
-def test_who_watches_sees_what_was_and_what_comes(place: Path) -> None:
-    async def main() -> None:
-        async with governing(place) as (service, governor):
-            (await governor.acquire("early")).close()
-            await until(lambda: len(service.leases) == 0)
-            seen: list[wire.WakeEvent] = []
-
-            async def watch() -> None:
-                async for event in governor.watch(since=0):
-                    seen.append(event)
-
-            task = asyncio.create_task(watch())
-            await until(lambda: service.clients.watchers)
-            (await governor.acquire("late")).close()
-            await until(lambda: [e.name for e in seen if e.kind == "lease-closed"][-1:] == ["late"])
-            assert [event.number for event in seen] == list(range(len(seen)))
-            granted = [event.name for event in seen if event.kind == "lease-granted"]
-            assert granted == ["early", "late"]
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            del task
-            gc.collect()
-            await until(lambda: not service.clients.watchers)
-            connection = await governor.connect()
-            with pytest.raises(InvalidArgument, match="more"):
-                await connection.call(wire.WATCH, {}, wire.WakeEvent)
-
-    asyncio.run(main())
-
-
-def test_a_watcher_that_does_not_read_is_dropped_and_stalls_nobody(place: Path) -> None:
-    async def main() -> None:
-        async with governing(place, config=Config(events_max=10)) as (service, governor):
-            await governor.status()
-            slow = Client(service.path)
-            stream = slow.stream(wire.WATCH, wire.Watch(), wire.WakeEvent)
-            first = asyncio.create_task(asyncio.to_thread(next, stream))
-            await until(lambda: service.clients.watchers)
-            for _ in range(20_000):
-                (await governor.acquire("x" * 64)).close()
-                if not service.clients.watchers:
-                    break
-            assert not service.clients.watchers, "it was never dropped"
-            await first
-            stream.close()  # type: ignore[attr-defined]
-            slow.close()
-
-    asyncio.run(main())
 
 
 def test_the_list_and_the_reasons_say_who_holds_what(place: Path) -> None:
