@@ -34,6 +34,9 @@ SETTINGS = {
     "dynamic_shared_memory_type": "mmap",
     "max_wal_size": "128MB",
     "min_wal_size": "32MB",
+    # Its workers come to any database at any time: one that is at the template, and slow to leave,
+    # would keep us from making another.
+    "autovacuum": "off",
 }
 
 
@@ -70,8 +73,15 @@ class PostgresServer:
         return name
 
     def drop_database(self, name: str) -> None:
+        deadline = time.monotonic() + START_S
         with self.connect() as connection:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            while True:
+                try:
+                    connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+                    return
+                except psycopg.errors.ObjectInUse:  # it waits 5 s for the sessions that it ends
+                    if time.monotonic() > deadline:
+                        raise
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,13 @@ class Cutter:
     def _serve(self, client: socket.socket) -> None:
         upstream = socket.socket(socket.AF_UNIX)
         upstream.connect(str(self.server / SOCKET))
-        back = threading.Thread(target=pump, args=(upstream, client))
+        mute = threading.Event()
+        back = threading.Thread(target=pump, args=(upstream, client, mute))
         back.start()
         while data := read(client):
             if self.word and self.word in data and self.cuts > 0:
                 self.cuts -= 1
-                client.shutdown(socket.SHUT_RDWR)  # the answer goes nowhere
+                mute.set()  # the answer goes nowhere; and the cut comes after it, or the abortion
                 if self.after:
                     upstream.sendall(data)
                 break
@@ -70,10 +71,11 @@ class Cutter:
         shutil.rmtree(self.directory)
 
 
-def pump(source: socket.socket, target: socket.socket) -> None:
+def pump(source: socket.socket, target: socket.socket, mute: threading.Event) -> None:
     while data := read(source):
-        with suppress(OSError):  # it was cut: the rest is for nobody, but is waited for
-            target.sendall(data)
+        if not mute.is_set():  # else the rest is for nobody, but is waited for
+            with suppress(OSError):
+                target.sendall(data)
     half_close(target)
 
 

@@ -113,15 +113,16 @@ def test_a_store_that_fails_at_once_is_closed() -> None:
 
     bench = Bench()
     before = threads_of_leases()
+    opened = []
 
     def broken() -> Any:
-        store = bench._open()
-        store.before["clock"] = raising(Unavailable("away"))
-        return store
+        opened.append(bench._open())
+        opened[-1].before["clock"] = raising(Unavailable("away"))
+        return opened[-1]
 
     with pytest.raises(Unavailable):
         Leases(broken)
     with pytest.raises(Closed):
-        bench.opened[-1].inner.refresh()
+        opened[-1].inner.refresh()
     assert threads_of_leases() <= before
     bench.close()

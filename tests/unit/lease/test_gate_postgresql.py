@@ -209,7 +209,7 @@ def test_a_connection_that_is_gone(place: Place, postgres: Postgres) -> None:
     with place.engine.connect() as connection:
         pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
         with postgres.connect() as killer:
-            killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            killer.execute("SELECT pg_terminate_backend(%s, 30000)", (pid,))
         with pytest.raises(Unavailable):
             place.store.gate(record, connection)
 

@@ -198,7 +198,7 @@ def test_who_comes_while_the_last_one_leaves_shares_nothing_that_is_gone() -> No
 
 
 def test_a_claim_by_its_holder_extends(leases: Leases, others: Leases) -> None:
-    first = leases.claim("n", "a", 5)
+    first = leases.claim("n", "a", 30)
     second = others.claim("n", "a", timedelta(seconds=60))
     assert (second.holder, second.epoch) == ("a", first.epoch)
     assert second.end_in(second.era) > first.end_in(first.era)

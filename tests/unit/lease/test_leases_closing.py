@@ -45,7 +45,7 @@ def test_closing_gives_back_and_stops_the_threads(url: str, open_leases: Open) -
     others.claim("other", "b", 60)
     assert until(lambda: threads_of_leases() - before)
     leases.close()
-    assert not threads_of_leases() - before
+    assert until(lambda: not threads_of_leases() - before)  # it waits a second, no longer
     assert names(others.records()) == ["other"]
     for one in held:
         assert (one.lost, one.remaining()) == (False, 0.0)
@@ -78,7 +78,8 @@ def test_descriptors_are_given_back(url: str) -> None:
     before = open_descriptors()
     for _ in range(3):
         use()
-    assert open_descriptors() <= before
+    # A renewer that takes its time at the end has its connection a little longer.
+    assert until(lambda: open_descriptors() <= before)
 
 
 def test_after_the_end_everything_says_so(url: str) -> None:
@@ -220,8 +221,11 @@ HANGING = """
             hangs.set()
             threading.Event().wait()
     leases = Leases(lambda: Hanging(database))
-    leases.hold("n", duration=0.3).__enter__()
-    assert hangs.wait(30)
+    for number in range(100):  # one whose renewer comes too late is not renewed any more
+        leases.hold(f"n{number}", duration=0.3).__enter__()
+        if hangs.wait(0.3):
+            break
+    assert hangs.is_set()
     print("end")
 """
 

@@ -36,7 +36,7 @@ HOLDS_NOTHING = (
     CHILD
     + """
     token = leases.token("n", "a")
-    hold = leases.hold("n", duration=1.5)
+    hold = leases.hold("n", duration=9)
     with hold as held:
         fd = held.fileno()
         def child():
@@ -60,8 +60,9 @@ HOLDS_NOTHING = (
         assert not select.select([fd], [], [], 0)[0]
         held.check()
         assert leases.records()["n"].epoch == held.fencing_token
-        end = time.monotonic() + 3
-        while time.monotonic() < end:  # the threads are still there
+        deadline_ns, end = held.deadline_ns, time.monotonic() + 30
+        while held.deadline_ns == deadline_ns:  # the threads are still there
+            assert time.monotonic() < end
             held.check()
             time.sleep(0.02)
     assert leases.records() == ()
@@ -144,10 +145,15 @@ BUSY = (
         while not stop.is_set():
             with leases.hold(name, duration=0.3):
                 pass
+    def linger():
+        while not stop.is_set():
+            with leases.hold("c", duration=0.3) as held:
+                held.wait_lost(0.5)
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    threads.append(threading.Thread(target=linger))
     for thread in threads:
         thread.start()
-    with leases.hold("n", duration=5) as held:
+    with leases.hold("n", duration=60) as held:
         for _ in range(20):
             def child():
                 refused(LeaseLost, held.check)

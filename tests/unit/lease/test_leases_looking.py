@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import ClaimDenied, LeaseLost
 from holdfast.lease import Change, Leases, Record, rules
 from holdfast.lease.global_clock import STEP_NS_MAX
-from tests.fixtures_lease import PATIENCE_S, Bench, Going, Hands, Open, names, until
+from tests.fixtures_lease import PATIENCE_S, Bench, Going, Hands, Open, names, renewed, until
 
 # -- records --------------------------------------------------------------------------------------
 
@@ -41,12 +42,16 @@ def test_what_has_run_out_is_held_until_somebody_removes_it(leases: Leases) -> N
 
 def test_the_end_as_seen_from_here_is_only_ever_late(leases: Leases, others: Leases) -> None:
     """Compared with local time, it is after everything that the holder may believe."""
-    with leases.hold("n", duration=2) as held:
+    with leases.hold("n", duration=20) as held:
         for _ in range(8):
             before_ns = held.deadline_ns
             seen = others.records()["n"]
             assert seen.expires_ns >= before_ns
-            assert seen.expires_ns <= SystemClock().boottime_ns() + 2e9 + 2 * STEP_NS_MAX
+            assert seen.expires_ns <= SystemClock().boottime_ns() + 20e9 + 2 * STEP_NS_MAX
+            with leases.roster.lock:  # what else would be done at a third of the duration
+                held.keeper.due_ns = SystemClock().boottime_ns()
+                leases.renewer.renew_at(held.keeper.due_ns)
+            assert renewed(held, before_ns)
             time.sleep(0.1)
 
 
@@ -111,14 +116,14 @@ def test_a_pin_keeps_nobody_from_giving_back(leases: Leases, others: Leases) -> 
     assert leases.claim("n", "a", 60).pins == {"backup"}
 
 
-def test_a_pin_does_not_disturb_renewals(leases: Leases, others: Leases) -> None:
-    with leases.hold("n", duration=1.5) as held:
-        others.pin("n", "backup")
-        first = held.record.start_ns
-        assert until(lambda: held.record.start_ns > first)
-        others.unpin("n", "backup")
-        second = held.record.start_ns
-        assert until(lambda: held.record.start_ns > second)
+def test_a_pin_does_not_disturb_renewals(url: str, open_leases: Open, others: Leases) -> None:
+    clock = Hands()
+    with open_leases(url, clock=clock).hold("n", duration=30) as held:
+        for change in (others.pin, others.unpin):
+            change("n", "backup")
+            before_ns = held.deadline_ns
+            clock.pass_s(10.1)
+            assert renewed(held, before_ns)
         held.check()
 
 
@@ -203,8 +208,15 @@ def test_a_watch_ends_when_nothing_happens(leases: Leases) -> None:
 
 def test_a_watch_sees_what_runs_out(leases: Leases, others: Leases) -> None:
     """Nobody waits for it, and nobody else does anything."""
+    leases.pin("n", "ops")  # not before the watch begins
     record = leases.claim("n", "a", 0.3)
-    assert following(others.watch()) == Change("n", record, None)
+    changes = others.watch()
+    leases.unpin("n", "ops")
+    bare = replace(record, pins=frozenset())
+    change = following(changes)
+    if change == Change("n", record, bare):
+        change = following(changes)
+    assert change in (Change("n", record, None), Change("n", bare, None))
 
 
 def test_a_watch_sees_what_was_done_through_the_same_leases(leases: Leases) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from holdfast.errors import InvalidArgument, StaleRecord
 from holdfast.lease import Record
 from holdfast.lease.global_clock import STEP_NS_MAX
 from holdfast.lease.stores.sql import SqlStore
+from tests.fixtures_lease import until
 from tests.fixtures_postgres import Postgres
 from tests.unit.lease.gating import beside
 
@@ -164,7 +166,7 @@ def test_a_wrong_duration_refuses_them_all(store: SqlStore) -> None:
 
 def test_another_extension_at_the_same_time_is_not_shortened(postgres: Postgres) -> None:
     """The predicate is in the statement, and PostgreSQL looks at it again after the wait."""
-    with SqlStore(postgres.url) as store, postgres.connect() as slow:
+    with SqlStore(postgres.url, busy_s=20) as store, postgres.connect() as slow:
         records = [store.claim(name, "a", 100) for name in "12"]
         slow.execute("BEGIN")
         slow.execute(
@@ -186,7 +188,7 @@ def test_a_clock_that_is_made_anew_at_the_same_time(
     postgres: Postgres, now_s: int, promised_s: int, end_s: float
 ) -> None:
     """Readings of two eras are not compared, neither to shorten nor to be content."""
-    with SqlStore(postgres.url) as store, postgres.connect() as slow:
+    with SqlStore(postgres.url, busy_s=20) as store, postgres.connect() as slow:
         record = store.claim("n", "a", 100)
         while store.now_ns() < 60 * LONG_NS:
             store.advance(STEP_NS_MAX, since=store.clock())
@@ -207,7 +209,7 @@ def test_a_clock_that_is_made_anew_at_the_same_time(
 
 def test_a_removal_at_the_same_time_is_noticed(postgres: Postgres) -> None:
     """After the look at whose they are, and before the update."""
-    with SqlStore(postgres.url) as store, postgres.connect() as slow:
+    with SqlStore(postgres.url, busy_s=20) as store, postgres.connect() as slow:
         record = store.claim("n", "a", 100)
         slow.execute("BEGIN")
         slow.execute("DELETE FROM holdfast_term")
@@ -235,10 +237,17 @@ def test_the_statistics_of_an_empty_table_do_no_harm(postgres: Postgres) -> None
             root.execute(f"ALTER TABLE holdfast_{table} SET (autovacuum_enabled = false)")
             root.execute(f"ANALYZE holdfast_{table}")
         records = fill(store, MANY)
-        few = explained(store, records[: MANY // 10])
-        many = explained(store, records)
-        # Ten times as many keys, and not a hundred times the work: their list is hashed, too.
-        assert many < 40 * few
+        few = many = math.inf
+
+        def hashed() -> bool:
+            """Ten times as many keys are not a hundred times the work."""
+            nonlocal few, many
+            few = min(few, explained(store, records[: MANY // 10]))
+            many = min(many, explained(store, records))
+            return many < 40 * few
+
+        # At best: whoever shares the processors makes the longer one longer, now and then.
+        assert until(hashed)
 
 
 def explained(store: SqlStore, records: list[Record]) -> float:

@@ -26,7 +26,7 @@ from holdfast.errors import (
     Unavailable,
 )
 from holdfast.lease.record import Record
-from holdfast.lease.stores.sql import SqlStore
+from holdfast.lease.stores.sql import SqlStore, database
 from holdfast.lease.stores.sql.database import Patience
 from holdfast.lease.stores.sql.dialect import Again, Failure
 from holdfast.lease.stores.sql.step import Step
@@ -266,8 +266,22 @@ def test_a_race_is_run_again_even_without_patience(path: Path) -> None:
         assert not store.release(record)
 
 
-def test_patience_ends() -> None:
+class Passing:
+    """Time that only those who sleep spend."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each failure in its own way."""
+    monkeypatch.setattr(database, "time", Passing())
     busy = Patience(0.05)
     attempts = 0
     while not busy.has_an_end(Again(Failure.BUSY, None)):

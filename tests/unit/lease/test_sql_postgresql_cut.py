@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import OutcomeUnknown, Unavailable
 from holdfast.lease.stores.sql import SqlStore
 from holdfast.lease.stores.sql.step import Step
-from tests.fixtures_postgres import Postgres
+from tests.fixtures_postgres import START_S, Postgres
 from tests.unit.lease.cutting import Cutter
 
 LONG_NS = 10**9
@@ -25,11 +25,18 @@ def ask(store: SqlStore, words: str) -> object:
     return store._do(lambda step: step.say.exec_driver_sql(words).scalar(), write=False)
 
 
+def through(cutter: Cutter, postgres: Postgres) -> str:
+    return (
+        f"postgresql+psycopg://postgres@/{postgres.name}"
+        f"?host={cutter.directory}&connect_timeout={START_S:.0f}"
+    )
+
+
 def test_a_connection_that_died_idle_is_made_anew(store: SqlStore, postgres: Postgres) -> None:
     """The first call after it succeeds: nothing can have been done on the dead one."""
     pid = ask(store, "SELECT pg_backend_pid()")
     with postgres.connect() as killer:
-        killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        killer.execute("SELECT pg_terminate_backend(%s, 30000)", (pid,))
     assert store.claim("n", "a", LONG_NS).holder == "a"
     assert ask(store, "SELECT pg_backend_pid()") != pid
 
@@ -45,7 +52,7 @@ def test_a_connection_that_dies_in_every_attempt_is_unavailable(
         step.say.exec_driver_sql("UPDATE holdfast_epoch SET latest = 99")
         pid = step.say.exec_driver_sql("SELECT pg_backend_pid()").scalar()
         with postgres.connect() as killer:
-            killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            killer.execute("SELECT pg_terminate_backend(%s, 30000)", (pid,))
         step.say.exec_driver_sql("SELECT 1")
 
     with pytest.raises(Unavailable, match="connects anew"):
@@ -60,8 +67,7 @@ def test_a_commit_without_an_answer_is_unknown(postgres: Postgres, *, after: boo
     SqlStore(postgres.url).close()
     cutter = Cutter(postgres.server.directory, b"COMMIT\0", after=after, cuts=0)
     try:
-        url = f"postgresql+psycopg://postgres@/{postgres.name}?host={cutter.directory}"
-        with SqlStore(url) as store:
+        with SqlStore(through(cutter, postgres)) as store:
             cutter.cuts = 1
             with pytest.raises(OutcomeUnknown, match="look"):
                 store.claim("n", "a", LONG_NS)
@@ -76,8 +82,7 @@ def test_a_connection_cut_before_the_commit_is_unavailable(postgres: Postgres) -
     SqlStore(postgres.url).close()
     cutter = Cutter(postgres.server.directory, b"holdfast_epoch SET", after=True, cuts=0)
     try:
-        url = f"postgresql+psycopg://postgres@/{postgres.name}?host={cutter.directory}"
-        with SqlStore(url) as store:
+        with SqlStore(through(cutter, postgres)) as store:
             cutter.cuts = 2
             with pytest.raises(Unavailable, match="nothing was done"):
                 store.claim("n", "a", LONG_NS)

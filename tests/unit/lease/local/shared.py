@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -54,6 +56,14 @@ def open_files() -> int:
     """How many descriptors this process has, without those that only wait for the collector."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
+
+
+def rests(ident: int) -> bool:
+    """Whether that thread is where it waits for leases, and not on its way there."""
+    frame = sys._current_frames().get(ident)
+    if frame is None or frame.f_code.co_name not in {"for_one", "for_any"}:
+        return False
+    return "poll.poll(" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
 
 
 def soon(act: Callable[[], object]) -> threading.Timer:

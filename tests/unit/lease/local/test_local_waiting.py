@@ -14,10 +14,12 @@ from holdfast.errors import (
 )
 from holdfast.lease import Record
 from holdfast.lease.stores.local import LocalStore, handles
+from tests.fixtures_lease import until
 from tests.unit.lease.local.shared import (
     LONG_NS,
     open_files,
     own_name,
+    rests,
     soon,
 )
 
@@ -85,10 +87,16 @@ def test_a_wait_can_be_interrupted(store: LocalStore, name: str | None) -> None:
     before = open_files()
     main = threading.main_thread().ident
     assert main is not None
-    timer = soon(lambda: signal.pthread_kill(main, signal.SIGINT))
+
+    def interrupt() -> None:
+        assert until(lambda: rests(main))
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
     with pytest.raises(KeyboardInterrupt):
         store.wait_changed(300, name=name)
-    timer.join()
+    interrupter.join()
     if name is None:
         assert open_files() <= before
     assert store.wait_changed(0, name=name) is False
