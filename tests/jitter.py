@@ -28,10 +28,14 @@ OURS = tuple(str(Path(__file__).parents[1] / part) for part in ("src", "tests"))
 def begin(longest_ms: float) -> None:
     """Pause from now on, in every thread that starts and every loop that runs."""
     rng = random.Random()
+    own = threading.local()
 
     def perhaps() -> None:
-        if rng.random() < PROBABILITY:
-            time.sleep(rng.random() * longest_ms / 1000)
+        if rng.random() >= PROBABILITY or time.monotonic() < getattr(own, "not_before", 0.0):
+            return
+        pause_s = rng.random() * longest_ms / 1000
+        time.sleep(pause_s)
+        own.not_before = time.monotonic() + pause_s  # for half of its time at most
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         if event in ("call", "return") and frame.f_code.co_filename.startswith(OURS):

@@ -34,13 +34,13 @@ def called() -> None:
     """Something that is called and returns."""
 
 
-def test_other_threads_pause_at_calls_and_returns(pauses: list[str]) -> None:
+def test_other_threads_pause_where_they_call_and_return(pauses: list[str]) -> None:
     called()
     assert pauses == []
     thread = threading.Thread(target=called, name="other")
     thread.start()
     thread.join()
-    assert pauses == ["other", "other"]
+    assert set(pauses) == {"other"}
 
 
 def test_a_loop_pauses_before_a_callback(pauses: list[str]) -> None:
