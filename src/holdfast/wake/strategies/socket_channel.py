@@ -100,22 +100,23 @@ class _Packets(Closing):
 
     No event loop hears that a descriptor was closed: it would wait for ever, and could not wait for
     the next one of that number.
+
+    Attributes:
+        send: That of the socket itself, since every message passes here; so is `recv`.
     """
+
+    __slots__ = ("_end", "_go_on", "recv", "send")
 
     def __init__(self, end: socket.socket) -> None:
         end.settimeout(0)
+        self.send = end.send
+        self.recv = end.recv
         self._end = end
         self._go_on: Callable[[], object] | None = None
 
     @property
     def closed(self) -> bool:
         return self._end.fileno() < 0
-
-    def send(self, data: bytes) -> None:
-        self._end.send(data, socket.MSG_NOSIGNAL)
-
-    def receive(self) -> bytes:
-        return self._end.recv(MESSAGE_BYTES_MAX)
 
     async def readable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -330,7 +331,7 @@ class MessageSource(BatonSource):
         async with subscriber.turn:
             while not subscriber.closed:
                 try:
-                    messages.send(data)
+                    messages.send(data, socket.MSG_NOSIGNAL)
                 except BlockingIOError:
                     await messages.writable()
                 except OSError:
@@ -465,14 +466,17 @@ class MessageChannel(BatonSubscription):
         Raises:
             Closed: The channel was closed, before or while we wait.
         """
-        while not self._messages.closed:
+        while True:
             try:
-                return self._messages.receive() or None
+                return self._messages.recv(MESSAGE_BYTES_MAX) or None
             except BlockingIOError:
                 await self._messages.readable()
             except ConnectionResetError:
                 return None
-        raise Closed("the channel is closed", hint="connect anew")
+            except OSError:
+                if not self._messages.closed:
+                    raise
+                raise Closed("the channel is closed", hint="connect anew") from None
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Each message, until the source has ended."""
