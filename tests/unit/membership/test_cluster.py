@@ -320,10 +320,8 @@ def test_a_flood_starves_neither_the_loop_nor_the_member() -> None:
 
             def good() -> tuple[int, int]:
                 """What a has understood, and what b has, who hears from nobody else."""
-                counts = a.counts
-                return counts.get("received", 0) - counts.get("malformed_packet", 0), b.counts.get(
-                    "received", 0
-                )
+                ours, theirs = Counter(a.counts), Counter(b.counts)
+                return ours["received"] - ours["malformed_packet"], theirs["received"]
 
             before = good()
             end = time.monotonic() + PATIENCE_S
