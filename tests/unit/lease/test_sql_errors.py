@@ -30,6 +30,7 @@ from holdfast.lease.stores.sql import SqlStore, database
 from holdfast.lease.stores.sql.database import Patience
 from holdfast.lease.stores.sql.dialect import Again, Failure
 from holdfast.lease.stores.sql.step import Step
+from tests.played_time import PlayedTime
 
 LONG_NS = 10**9
 
@@ -266,22 +267,9 @@ def test_a_race_is_run_again_even_without_patience(path: Path) -> None:
         assert not store.release(record)
 
 
-class Passing:
-    """Time that only those who sleep spend."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each failure in its own way."""
-    monkeypatch.setattr(database, "time", Passing())
+    monkeypatch.setattr(database, "time", PlayedTime())
     busy = Patience(0.05)
     attempts = 0
     while not busy.has_an_end(Again(Failure.BUSY, None)):

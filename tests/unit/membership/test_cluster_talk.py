@@ -33,6 +33,7 @@ from holdfast.membership.cluster import question
 from holdfast.membership.cluster.udp import is_loopback, is_wildcard, outgoing, resolve
 from holdfast.membership.stages import Stage
 from tests.addresses import OWN, no_name_server
+from tests.played_time import PlayedTime
 from tests.unit.membership.nodes import (
     ANY,
     PATIENCE_S,
@@ -123,19 +124,6 @@ def test_a_look_shows_the_members_and_disturbs_nobody() -> None:
     run(main)
 
 
-class HandClock:
-    """Only who sleeps makes it go on: an answer that is late is not too late."""
-
-    def __init__(self) -> None:
-        self._now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self._now_s
-
-    def sleep(self, delay_s: float) -> None:
-        self._now_s += delay_s
-
-
 def test_a_look_where_nobody_is_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind((OWN, 0))
@@ -144,7 +132,7 @@ def test_a_look_where_nobody_is_says_so(monkeypatch: pytest.MonkeyPatch) -> None
             look(address, timeout=0.1)
         # The port stays ours, and what comes from anybody else is refused.
         silent.connect((OWN, 9))
-        monkeypatch.setattr(question, "time", HandClock())
+        monkeypatch.setattr(question, "time", PlayedTime())
         with pytest.raises(Unavailable, match="nobody listens"):
             look(address, timeout=0.4)
     with pytest.raises(Unavailable), no_name_server():
