@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Watchers"]
 
 WATCHERS_MAX: Final = 256
-# So many remembered events are told at once; then it is the turn of others.
-AT_ONCE: Final = 256
 
 
 class Watchers:
@@ -72,9 +70,9 @@ class Watchers:
         events = self._remembered()
         since = self._behind[request]
         begin = max(0, since - events[0].number) if events else 0
-        for event in events[begin : begin + AT_ONCE]:
+        for event in events[begin:]:
             if request.connection.backlogged:
-                break
+                break  # the rest when this was read; so others have their turn, too
             request.answer(_on_the_wire(event), continues=True)
             since = event.number + 1
         if events and since <= events[-1].number:

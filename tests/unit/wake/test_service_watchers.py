@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import InvalidArgument
-from holdfast.ipc import Client
+from holdfast.errors import InvalidArgument, OutOfSpace
+from holdfast.ipc import Client, Descriptors
 from holdfast.wake import Config, wire
+from holdfast.wake.watchers import WATCHERS_MAX
 from tests.unit.ipc.places import until
 from tests.unit.wake.governors import governing
 
@@ -94,5 +95,28 @@ def test_what_is_remembered_is_told_no_faster_than_it_is_read(place: Path) -> No
                 (await governor.acquire("later")).close()
                 await asyncio.to_thread(lambda: any(event.name == "later" for event in stream))
                 stream.close()  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+
+
+def test_there_are_no_more_watchers_than_may_be(place: Path) -> None:
+    async def main() -> None:
+        async with governing(place) as (service, governor):
+            connection = await governor.connect()
+            refused: list[object] = []
+
+            def on_answer(answer: object, _: Descriptors) -> None:
+                if isinstance(answer, OutOfSpace):
+                    refused.append(answer)
+
+            calls = [
+                connection.start_call(wire.WATCH, wire.Watch(), on_answer, more=True)
+                for _ in range(WATCHERS_MAX + 1)
+            ]
+            await until(lambda: refused)
+            assert (len(refused), len(service.watchers)) == (1, WATCHERS_MAX)
+            for number in calls:
+                connection.cancel_call(number)
+            await until(lambda: len(service.watchers) == 0)
 
     asyncio.run(main())
